@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The record that carries a client's socket between server and worker: its layout, encoder and
+// decoder. One record is one SOCK_SEQPACKET message. doc/handoff-record.md has the byte table,
+// t/unit/record/vectors.txt the test vectors.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+namespace process {
+
+inline constexpr std::size_t handoff_header_size = 32;    // bytes
+inline constexpr std::size_t handoff_inline_max = 65536;  // bytes of data that travel in the record
+inline constexpr std::uint64_t handoff_memfd_max = 1u << 24;  // bytes of data in a memfd: 16 MiB
+inline constexpr std::size_t handoff_message_max = handoff_header_size + handoff_inline_max;
+inline constexpr std::size_t handoff_fds_max = 2;  // the client's socket, then the memfd
+inline constexpr std::uint8_t handoff_version = 1;
+
+enum class HandoffKind : std::uint8_t {
+    request = 1,        // server to worker: a client's socket and what was read from it
+    hello = 2,          // worker to server, once: this worker says `taken`
+    taken = 3,          // worker to server: the answer has begun, forget your duplicate
+    return_socket = 4,  // worker to server: the response is out, go on with this connection
+};
+
+// Bits of HandoffRecord::flags. All others must be zero.
+inline constexpr std::uint16_t handoff_in_memfd = 1 << 0;     // data are in a memfd, the second fd
+inline constexpr std::uint16_t handoff_raw_stage = 1 << 1;    // access control has not run
+inline constexpr std::uint16_t handoff_wants_taken = 1 << 2;  // server waits for `taken`
+
+// The header's fields in host order. The data follow it in the message or stand in the memfd.
+struct HandoffRecord {
+    HandoffKind kind = HandoffKind::request;
+    std::uint16_t flags = 0;
+    std::uint64_t id = 0;            // of the hand-off; 0 in `hello`
+    std::uint32_t socket_index = 0;  // of the server's listening socket; returned unchanged
+    // request: bytes of the request line and header fields with the empty line that ends them;
+    // what follows them in the data is body, or pipelined requests. 0 in the other kinds.
+    std::uint32_t head_length = 0;
+    std::uint64_t data_length = 0;  // bytes
+
+    bool in_memfd() const { return flags & handoff_in_memfd; }
+    bool raw_stage() const { return flags & handoff_raw_stage; }
+    bool wants_taken() const { return flags & handoff_wants_taken; }
+    std::size_t inline_length() const { return in_memfd() ? 0 : std::size_t(data_length); }
+
+    // How many fds travel with a record of this kind and these flags.
+    std::size_t fds_expected() const;
+
+    bool operator==(const HandoffRecord&) const = default;
+};
+
+// What is wrong with a record, in the order in which decode_handoff() looks.
+enum class HandoffError : std::uint8_t {
+    none,
+    short_header,  // less than a header
+    bad_magic,     // not "LFDT"
+    bad_version,   // not version 1
+    bad_kind,      // a kind this version does not know
+    bad_flags,     // an unknown bit, or one that this kind does not have
+    bad_lengths,   // lengths that contradict each other, the message, or the limits
+    missing_fd,    // fewer fds than the kind and flags ask for
+    too_many_fds,  // more fds than that
+};
+
+// A phrase for a log line, such as "record has the wrong magic (not a hand-off)".
+const char* handoff_error_text(HandoffError error);
+
+// Writes the 32 header bytes. Does not judge: an impossible record is encoded as it stands.
+void encode_handoff(const HandoffRecord& record, std::span<std::uint8_t, handoff_header_size> out);
+
+// Reads and judges one whole message that came with `fd_count` fds. On success `record` is set,
+// and its inline data are the `record.inline_length()` bytes after the header. The fds remain the
+// caller's, who closes them when the answer is not `none`. That a memfd really holds
+// `data_length` bytes is found by reading it.
+HandoffError decode_handoff(std::span<const std::uint8_t> message, std::size_t fd_count,
+                            HandoffRecord& record);
+
+}  // namespace process
