@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What differs between the versions of lighttpd that we support.
+#include "lighty/compat.h"
+
+#include <dlfcn.h>
+#include <string.h>
+
+#include <initializer_list>
+
+// Weak: absent from a server without our patches.
+extern "C" __attribute__((weak)) handler_t plugins_call_handle_request_raw(request_st*);
+
+namespace lighty {
+namespace {
+
+constexpr size_t autotools_id = 0x10400 + LIGHTTPD_PATCHLEVEL;
+constexpr size_t meson_id = 0x10400 + LIGHTTPD_PATCHLEVEL / 10 * 16 + LIGHTTPD_PATCHLEVEL % 10;
+
+// Asks a module that the server has built in, or has loaded before ours.
+size_t id_of_stock_module(const char* plugin_init) {
+    // The server may know members that our headers do not: room for them.
+    alignas(plugin) char room[sizeof(plugin) + 128];
+    memset(room, 0, sizeof(room));
+    plugin* const p = reinterpret_cast<plugin*>(room);
+    using Init = int (*)(plugin*);
+    const Init init = reinterpret_cast<Init>(dlsym(RTLD_DEFAULT, plugin_init));
+    return init && init(p) == 0 ? p->version : 0;
+}
+
+template <class Plugin>
+void set_request_raw_member(Plugin* p, RequestRawHook hook) {
+    if constexpr (requires { p->handle_request_raw; })
+        p->handle_request_raw = hook;
+    else  // compiled with unpatched headers: the hook follows the last member they know
+        memcpy(p + 1, &hook, sizeof(hook));
+}
+
+}  // namespace
+
+bool server_has_request_raw() { return plugins_call_handle_request_raw != nullptr; }
+
+size_t server_version_id() {
+    if (LIGHTTPD_PLUGIN_VERSION_ID != LIGHTTPD_VERSION_ID) return LIGHTTPD_PLUGIN_VERSION_ID;
+    for (const char* name : {"mod_indexfile_plugin_init", "mod_staticfile_plugin_init"}) {
+        const size_t id = id_of_stock_module(name);
+        if (id == autotools_id || id == meson_id) return id;
+    }
+    return LIGHTTPD_VERSION_ID;
+}
+
+void set_request_raw(plugin* p, RequestRawHook hook) {
+    if (server_has_request_raw()) set_request_raw_member(p, hook);
+}
+
+handler_t refuse(request_st* r, int status) {
+    r->http_status = status;
+    r->handler_module = nullptr;
+    return HANDLER_FINISHED;
+}
+
+}  // namespace lighty

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What differs between the versions of lighttpd that we support, in one place.
+//
+// Differences in types are found out by the compiler ("does this struct have that member?"), not
+// by version numbers: distributions patch. Differences in the running server (is it patched with
+// our hook? which version id does it want?) are found out at load time.
+#pragma once
+
+#include <type_traits>
+
+#include "lighty/lighttpd.h"
+
+namespace lighty {
+
+// The signature of the hook that our patches add to lighttpd; see patches/.
+using RequestRawHook = handler_t (*)(request_st*, void*);
+
+// True if the running server calls handle_request_raw. It is fixed for the life of the process.
+bool server_has_request_raw();
+
+// The state that means "handed over: close without a word". Only a server with the hook knows it.
+constexpr request_state_t state_forward = static_cast<request_state_t>(CON_STATE_CLOSE + 1);
+
+// The version id that the running server wants of its modules. meson and cmake builds of lighttpd
+// count it otherwise than autotools builds do, such as Debian's package; both are accepted as
+// long as they are of the version that this module was compiled for.
+size_t server_version_id();
+
+// Sets the hook, if the server has it; must be called from *_plugin_init(), with its argument.
+void set_request_raw(plugin* p, RequestRawHook hook);
+
+// Makes the module with this plugin data answer the request.
+template <class Request, class PluginData>
+void set_handler_module(Request* r, PluginData* data) {
+    if constexpr (std::is_same_v<decltype(r->handler_module), const plugin*>)
+        r->handler_module = data->self;
+    else
+        r->handler_module = reinterpret_cast<decltype(r->handler_module)>(data);
+}
+
+template <class Request, class PluginData>
+bool is_handler_module(const Request* r, const PluginData* data) {
+    if constexpr (std::is_same_v<decltype(r->handler_module), const plugin*>)
+        return r->handler_module == data->self;
+    else
+        return reinterpret_cast<const void*>(r->handler_module) == data;
+}
+
+// Records that this response is an error with this status and an empty body to be filled by
+// lighttpd. Returns what a handler then returns.
+handler_t refuse(request_st* r, int status);
+
+}  // namespace lighty

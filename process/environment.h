@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The environment of a program about to be started: NAME=VALUE strings in one block of memory.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace process {
+
+class Environment {
+  public:
+    // Adds NAME=VALUE. A name that is already there keeps its first value: what the server knows
+    // of a request is added first, and what comes from outside must not replace it.
+    // Returns false, adding nothing, if it is there already, or if name or value hold a NUL byte.
+    bool add(std::string_view name, std::string_view value);
+
+    bool contains(std::string_view name) const;
+    size_t size() const { return offsets_.size(); }
+
+    // The NULL-terminated array that execve(2) wants; valid until the next add().
+    char* const* pointers();
+
+  private:
+    std::string block_;
+    std::vector<size_t> offsets_;
+    std::vector<char*> pointers_;
+};
+
+}  // namespace process

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Starting a program by vfork(2).
+//
+// The child borrows the parent's memory until it executes, so it may call nothing but
+// async-signal-safe functions, and reports a failure simply by writing to a variable.
+#include "process/spawn.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+namespace process {
+namespace {
+
+struct Failure {
+    int error;
+    const char* step;
+};
+
+// Puts `from` at `to`, and makes sure that it survives execve().
+bool place(int from, int to) {
+    if (from == to) return fcntl(to, F_SETFD, 0) == 0;
+    return dup2(from, to) == to;
+}
+
+// Standard descriptors that stand in each other's place are first moved out of the way.
+bool place_standard_descriptors(const Program& program) {
+    int source[3] = {program.standard_input, program.standard_output, program.standard_error};
+    for (int to = 0; to < 3; ++to) {
+        if (source[to] >= 3 || source[to] == to) continue;
+        source[to] = fcntl(source[to], F_DUPFD_CLOEXEC, 3);
+        if (source[to] < 0) return false;
+    }
+    return place(source[0], 0) && place(source[1], 1) && place(source[2], 2);
+}
+
+void reset_signals() {
+    // execve() resets what has a handler, but passes on what is ignored, as SIGPIPE is in a server.
+    for (int number = 1; number < NSIG; ++number) {
+        struct sigaction action;
+        if (sigaction(number, nullptr, &action) != 0 || action.sa_handler != SIG_IGN) continue;
+        action.sa_handler = SIG_DFL;
+        sigaction(number, &action, nullptr);
+    }
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, nullptr);
+}
+
+[[noreturn]] void run_child(const Program& program, volatile Failure& failure) {
+    const auto fail = [&failure](const char* step) {
+        failure.error = errno;
+        failure.step = step;
+        _exit(127);
+    };
+    if (setpgid(0, 0) != 0) fail("setpgid");
+    if (!place_standard_descriptors(program)) fail("dup2");
+    // Descriptors in a server are close-on-exec; this is for one that a library forgot to mark.
+    syscall(SYS_close_range, 3U, ~0U, 0U);
+    for (const ResourceLimit& limit : program.limits) {
+        const struct rlimit value = {limit.value, limit.value};
+        if (setrlimit(static_cast<__rlimit_resource>(limit.resource), &value) != 0)
+            fail("setrlimit");
+    }
+    if (program.directory && chdir(program.directory) != 0) fail("chdir");
+    reset_signals();
+    execve(program.path, program.arguments, program.environment);
+    fail("execve");
+    __builtin_unreachable();
+}
+
+}  // namespace
+
+Spawned spawn(const Program& program) {
+    volatile Failure failure = {0, nullptr};
+    sigset_t all, before;
+    sigfillset(&all);
+    // No handler of the server may run in the child while both share their memory.
+    sigprocmask(SIG_SETMASK, &all, &before);
+    const pid_t pid = vfork();
+    if (pid == 0) run_child(program, failure);
+    const int vfork_error = errno;
+    sigprocmask(SIG_SETMASK, &before, nullptr);
+
+    if (pid < 0) return {-1, vfork_error, "vfork"};
+    if (failure.step) {
+        waitpid(pid, nullptr, 0);
+        return {-1, failure.error, failure.step};
+    }
+    return {pid, 0, nullptr};
+}
+
+}  // namespace process
