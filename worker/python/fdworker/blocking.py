@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The plain loop: one hand-off after the other, or several in threads. Standard library only."""
+
+from __future__ import annotations
+
+import logging
+import selectors
+import signal
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from threading import BoundedSemaphore
+from typing import Callable
+
+from .queue import Handoff, HandoffQueue, QueueClosed
+from .record import RecordError
+from .sources import HandoffListener, find_sources
+
+log = logging.getLogger("fdworker")
+Handler = Callable[[Handoff], None]
+
+
+def serve(
+    handler: Handler, *, listen: str | None = None, threads: int = 0, timeout: float = 60.0
+) -> None:
+    """Calls `handler` for each hand-off until lighttpd closes the queue or SIGTERM comes.
+
+    handler   answers the request. Its socket has `timeout` (seconds) set, so `recv` and `sendall`
+              may be used as they are. It is closed afterwards unless it was given back.
+    listen    path of a unix socket for lighttpd to connect to, instead of the queue on fd 0
+    threads   how many requests are answered at once; 0: one, in the calling thread
+
+    To be called in the main thread. Returns when all responses are out.
+    """
+    Loop(handler, listen, threads, timeout).run()
+
+
+class Loop:
+    def __init__(
+        self, handler: Handler, listen: str | None, threads: int, timeout: float
+    ) -> None:
+        self._handler = handler
+        self._timeout = timeout
+        self._sources = find_sources(listen).require()
+        self._pool = ThreadPoolExecutor(threads) if threads else None
+        self._free = BoundedSemaphore(threads or 1)
+        self._selector = selectors.DefaultSelector()
+        self._draining = False
+
+    def run(self) -> None:
+        woken, wakes = socket.socketpair()
+        wakes.setblocking(False)
+        self._selector.register(woken, selectors.EVENT_READ, None)
+        for listener in self._sources.handoff_listeners:
+            self._selector.register(listener, selectors.EVENT_READ, listener)
+        if self._sources.queue:
+            self._add(self._sources.queue)
+        # The handler only writes a byte to `wakes`: a response is never cut in two by a signal.
+        old_handler = signal.signal(signal.SIGTERM, lambda *_: None)
+        old_wakeup = signal.set_wakeup_fd(wakes.fileno(), warn_on_full_buffer=False)
+        try:
+            while not self._draining:
+                for key, _ in self._selector.select():
+                    self._ready(key.data)
+        finally:
+            signal.set_wakeup_fd(old_wakeup)
+            signal.signal(signal.SIGTERM, old_handler)
+            if self._pool:
+                self._pool.shutdown()
+            woken.close()
+            wakes.close()
+
+    def _ready(self, source: HandoffQueue | HandoffListener | None) -> None:
+        if source is None:
+            self._draining = True
+        elif isinstance(source, HandoffListener):
+            if queue := source.accept():
+                self._add(queue)
+        elif not self._draining:
+            self._receive(source)
+
+    def _add(self, queue: HandoffQueue) -> None:
+        queue.hello()
+        self._selector.register(queue, selectors.EVENT_READ, queue)
+
+    def _receive(self, queue: HandoffQueue) -> None:
+        self._free.acquire()  # takes nothing from the queue that it cannot begin at once
+        try:
+            handoff = queue.receive()
+        except RecordError as error:
+            log.error("hand-off refused: %s", error)
+            handoff = None
+        except QueueClosed:
+            self._selector.unregister(queue)
+            self._draining = queue is self._sources.queue
+            handoff = None
+        if handoff is None:
+            self._free.release()
+        elif self._pool:
+            self._pool.submit(self._answer, handoff)
+        else:
+            self._answer(handoff)
+
+    def _answer(self, handoff: Handoff) -> None:
+        try:
+            with handoff:
+                handoff.sock.settimeout(self._timeout)
+                self._handler(handoff)
+        except OSError as error:
+            log.info("hand-off %d: %s", handoff.id, error)  # clients leave
+        except Exception:
+            log.exception("hand-off %d: the handler failed", handoff.id)
+        finally:
+            self._free.release()

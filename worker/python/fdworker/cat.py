@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""fdworker-cat: stands in for lighttpd while you develop a worker.
+
+    fdworker-cat --port 8080 --workers 2 -- ./hello.py      starts workers, queue on fd 0
+    fdworker-cat --port 8080 --connect /run/my.handoff      uses workers that listen there
+
+It accepts TCP connections, reads a request's head and hands the socket over. Requests outside
+--prefix it answers itself (404), so that giving sockets back can be tried. It prints what workers
+say. No TLS, no access control, no restart of workers: that is lighttpd's work.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import errno
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import deque
+from typing import Iterable
+
+from . import passing
+from .record import INLINE_MAX, Flag, Kind, Record, RecordError, decode, encode
+
+HEAD_MAX = 1 << 20  # bytes
+HEAD_TIMEOUT = 30.0  # seconds
+NOT_HANDED_OVER = (
+    b"HTTP/1.1 404 Not Found\r\nContent-Type: text/plain\r\nContent-Length: 36\r\n\r\n"
+    b"fdworker-cat: outside of the prefix\n"
+)
+QUEUE_FULL = (
+    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\n"
+    b"Content-Length: 0\r\n\r\n"
+)
+
+
+class Front:
+    """The connections that are not handed over, the queue, and what comes back on it."""
+
+    def __init__(self, queue: socket.socket, options: argparse.Namespace) -> None:
+        self._queue = queue
+        self._options = options
+        self._loop = asyncio.get_running_loop()
+        self._backlog: deque[tuple[float, Record, bytes, socket.socket]] = deque()
+        self._duplicates: dict[int, socket.socket] = {}  # by hand-off id, until `taken`
+        self._said_hello = False
+        self._next_id = 1
+        self._heads: set[asyncio.Task[None]] = set()
+        self.workers_gone = asyncio.Event()
+        queue.setblocking(False)
+        queue.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        self._loop.add_reader(queue, self._from_worker)
+
+    async def accept(self, listener: socket.socket) -> None:
+        while True:
+            client, _ = await self._loop.sock_accept(listener)
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._read_head(client, b"")
+
+    def _read_head(self, client: socket.socket, data: bytes) -> None:
+        task = asyncio.create_task(self._until_head(client, data))
+        self._heads.add(task)
+        task.add_done_callback(self._heads.discard)
+
+    async def _until_head(self, client: socket.socket, data: bytes) -> None:
+        try:
+            while True:
+                while (end := data.find(b"\r\n\r\n")) < 0:
+                    more = await asyncio.wait_for(
+                        self._loop.sock_recv(client, INLINE_MAX), HEAD_TIMEOUT
+                    )
+                    if not more or len(data) > HEAD_MAX:
+                        return client.close()
+                    data += more
+                path = data.split(b" ", 2)[1]
+                if path.startswith(self._options.prefix.encode()):
+                    return self._hand_over(client, data, end + 4)
+                await self._loop.sock_sendall(client, NOT_HANDED_OVER)
+                data = data[end + 4 :]
+        except (OSError, IndexError, asyncio.TimeoutError):
+            client.close()
+
+    def _hand_over(self, client: socket.socket, data: bytes, head_length: int) -> None:
+        flags = Flag.RAW_STAGE if self._options.raw else Flag(0)
+        if self._said_hello:
+            flags |= Flag.WANTS_TAKEN
+        if self._options.memfd or len(data) > INLINE_MAX:
+            flags |= Flag.IN_MEMFD
+        record = Record(Kind.REQUEST, flags, self._next_id, 0, head_length, len(data))
+        self._next_id += 1
+        self._backlog.append((time.monotonic(), record, data, client))
+        self._send_backlog()
+
+    def _send_backlog(self) -> None:
+        while self._backlog:
+            began, record, data, client = self._backlog[0]
+            late = time.monotonic() - began > self._options.deadline
+            try:
+                if not late:
+                    self._send(record, data, client)
+            except (BlockingIOError, OSError) as error:
+                if isinstance(error, BlockingIOError) or error.errno == errno.ETOOMANYREFS:
+                    self._loop.call_later(0.002, self._send_backlog)
+                    return
+                late = True
+            self._backlog.popleft()
+            if late:
+                with contextlib.suppress(OSError):
+                    client.send(QUEUE_FULL)
+            elif Flag.WANTS_TAKEN in record.flags:
+                self._duplicates[record.id] = client
+                continue
+            client.close()
+
+    def _send(self, record: Record, data: bytes, client: socket.socket) -> None:
+        with passing.Fds() as memfd:
+            if record.in_memfd:
+                memfd.append(passing.memfd_with(data))
+            inline = b"" if memfd else data
+            passing.send(self._queue, [encode(record), inline], [client.fileno(), *memfd])
+
+    def _from_worker(self) -> None:
+        try:
+            while True:
+                message, fds, sender = passing.receive(self._queue)
+                if not message and not fds:
+                    break
+                with fds:
+                    self._note(decode(message, len(fds)), message, fds, sender)
+        except RecordError as error:
+            say(f"a worker sent rubbish: {error}")
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._stop_listening()
+        else:
+            self._stop_listening()
+
+    def _stop_listening(self) -> None:
+        self._loop.remove_reader(self._queue)
+        self.workers_gone.set()
+
+    def _note(self, record: Record, message: bytes, fds: passing.Fds, sender: int) -> None:
+        duplicate = self._duplicates.pop(record.id, None)
+        if duplicate:
+            duplicate.close()
+        if record.kind == Kind.HELLO:
+            self._said_hello = True
+            say(f"worker {sender} says hello")
+        elif record.kind == Kind.RETURN:
+            data = message[32:]
+            if record.in_memfd:
+                data = passing.memfd_data(fds[1], record.data_length)
+            client = socket.socket(fileno=fds.pop(0))
+            client.setblocking(False)
+            self._read_head(client, data)
+
+    async def finish(self) -> None:
+        """Hands over what waits, then closes the queue: the workers drain."""
+        end = time.monotonic() + self._options.deadline
+        while self._backlog and time.monotonic() < end:
+            await asyncio.sleep(0.005)
+        for task in self._heads:
+            task.cancel()
+        with contextlib.suppress(OSError):
+            self._queue.shutdown(socket.SHUT_WR)
+
+
+def say(text: str) -> None:
+    print(f"fdworker-cat: {text}", file=sys.stderr, flush=True)
+
+
+def start_workers(command: list[str], count: int) -> tuple[socket.socket, list[subprocess.Popen[bytes]]]:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        workers = [subprocess.Popen(command, stdin=theirs.fileno()) for _ in range(count)]
+    return ours, workers
+
+
+def connect(path: str) -> socket.socket:
+    queue = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        queue.connect(path)
+    except OSError as error:
+        raise SystemExit(f"fdworker-cat: no worker listens on {path}: {error.strerror}") from None
+    return queue
+
+
+async def run(options: argparse.Namespace) -> int:
+    listener = socket.create_server(("127.0.0.1", options.port), backlog=4096)
+    listener.setblocking(False)
+    workers: list[subprocess.Popen[bytes]] = []
+    if options.connect:
+        queue = connect(options.connect)
+    else:
+        queue, workers = start_workers(options.command, options.workers)
+    front = Front(queue, options)
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    accepting = asyncio.create_task(front.accept(listener))
+    pids = ", workers " + " ".join(str(w.pid) for w in workers) if workers else ""
+    say(f"http://127.0.0.1:{listener.getsockname()[1]}{options.prefix}{pids}")
+    await asyncio.wait(
+        [asyncio.create_task(e.wait()) for e in (stop, front.workers_gone)],
+        return_when=asyncio.FIRST_COMPLETED,
+    )
+    accepting.cancel()
+    await front.finish()
+    return await asyncio.to_thread(wait_for, workers, options.grace)
+
+
+def wait_for(workers: Iterable[subprocess.Popen[bytes]], grace: float) -> int:
+    """The largest exit status; workers that do not end are killed."""
+    statuses = [0]
+    end = time.monotonic() + grace
+    for worker in workers:
+        try:
+            status = worker.wait(max(0.0, end - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            worker.kill()
+            status = worker.wait()
+        if status:
+            say(f"worker {worker.pid} ended with status {status}")
+        statuses.append(abs(status))
+    return max(statuses)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="fdworker-cat", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--port", type=int, default=0, help="TCP port on 127.0.0.1 (any free one)")
+    parser.add_argument("--workers", type=int, default=1, help="how many to start (1)")
+    parser.add_argument("--connect", metavar="PATH", help="unix socket on which workers listen")
+    parser.add_argument("--prefix", default="/", help="hand over paths that begin so (/)")
+    parser.add_argument("--raw", action="store_true", help="set the flag of the raw stage")
+    parser.add_argument("--memfd", action="store_true", help="data in a memfd, whatever the size")
+    parser.add_argument("--deadline", type=float, default=5.0, help="seconds in a full queue (5)")
+    parser.add_argument("--grace", type=float, default=30.0, help="seconds to end (30)")
+    parser.add_argument("command", nargs="*", help="the worker and its arguments")
+    options = parser.parse_args()
+    if bool(options.command) == bool(options.connect):
+        parser.error("give either a worker to start or --connect PATH")
+    raise SystemExit(asyncio.run(run(options)))
+
+
+if __name__ == "__main__":
+    main()

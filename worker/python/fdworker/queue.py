@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The worker's end of the queue, and the hand-offs that come out of it.
+
+Nothing here blocks; `HandoffQueue` gives an fd to poll. The loops on top of it are in blocking.py
+and aio.py.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+from collections import deque
+
+from . import passing
+from .record import (
+    INLINE_MAX,
+    MEMFD_MAX,
+    Flag,
+    Kind,
+    Reason,
+    Record,
+    RecordError,
+    decode,
+    encode,
+)
+
+UNSENT_MAX = 4096  # `taken` notes kept while the server does not read; more are dropped
+
+
+class QueueClosed(Exception):
+    """lighttpd will send no more: drain."""
+
+
+class Handoff:
+    """One client's socket with everything that was read from it. Close it, or give it back.
+
+    sock            the client's socket, non-blocking
+    head            request line and header fields with the empty line that ends them
+    rest            what was read after the head: body, or pipelined requests
+    id              of the hand-off
+    raw_stage       True: lighttpd's access control has not run
+    """
+
+    def __init__(
+        self, queue: HandoffQueue, record: Record, sock: socket.socket, data: bytes
+    ) -> None:
+        self.sock = sock
+        self.head = data[: record.head_length]
+        self.rest = data[record.head_length :]
+        self.id = record.id
+        self.raw_stage = Flag.RAW_STAGE in record.flags
+        self._socket_index = record.socket_index
+        self._queue = queue
+        self._untold = Flag.WANTS_TAKEN in record.flags
+
+    def __enter__(self) -> Handoff:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def data(self) -> bytes:
+        """Head and rest: the first bytes of the client's stream."""
+        return self.head + self.rest
+
+    @property
+    def request_line(self) -> str:
+        """Such as `GET /hot/ HTTP/1.1`."""
+        return self.head.split(b"\r\n", 1)[0].decode("latin-1")
+
+    def taken(self) -> None:
+        """To be called once the first bytes of the response are written.
+
+        The server then forgets its duplicate of the socket. Harmless when called again.
+        """
+        if self._untold:
+            self._untold = False
+            self._queue.tell(Record(Kind.TAKEN, id=self.id))
+
+    def give_back(self, unread: bytes = b"") -> bool:
+        """Gives the socket back to lighttpd, which goes on reading requests there.
+
+        `unread` are bytes read from the client that belong to a later request. False when the
+        server takes nothing now: the socket is still the caller's, to go on with or to close.
+        """
+        record = Record(
+            Kind.RETURN, id=self.id, socket_index=self._socket_index, data_length=len(unread)
+        )
+        if not self._queue.give_back(record, self.sock, unread):
+            return False
+        self._untold = False
+        self.sock.close()
+        return True
+
+    def close(self) -> None:
+        """Ends the connection. Nothing happens if the socket was closed or given back before."""
+        if self.sock.fileno() < 0:
+            return
+        try:
+            # The server may hold a duplicate: close() alone would not end the connection.
+            self.sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass  # the client was faster
+        self.taken()
+        self.sock.close()
+
+
+class HandoffQueue:
+    """The socket on which hand-offs arrive: fd 0 of a worker that lighttpd started."""
+
+    def __init__(self, sock: socket.socket | int = 0) -> None:
+        self._sock = socket.socket(fileno=sock) if isinstance(sock, int) else sock
+        if self._sock.type != socket.SOCK_SEQPACKET:
+            raise ValueError("the queue must be a unix SOCK_SEQPACKET socket")
+        self._unsent: deque[Record] = deque()
+
+    def fileno(self) -> int:
+        """Readable when receive() has something."""
+        return self._sock.fileno()
+
+    def close(self) -> None:
+        self._sock.close()
+
+    def hello(self) -> None:
+        """Tells the server that this process will say `taken`. To be called once, at the start."""
+        self.tell(Record(Kind.HELLO))
+
+    def receive(self) -> Handoff | None:
+        """The next hand-off; None if there is none now (a sibling was faster).
+
+        Raises QueueClosed (drain), RecordError (refused and cleaned up: log it and go on).
+        """
+        self.flush()
+        try:
+            message, fds, _ = passing.receive(self._sock)
+        except (BlockingIOError, InterruptedError):
+            return None
+        except ConnectionError:
+            raise QueueClosed from None
+        if not message and not fds:
+            raise QueueClosed
+        with fds:
+            return self._handoff(message, fds)
+
+    def _handoff(self, message: bytes, fds: passing.Fds) -> Handoff:
+        record = decode(message, len(fds))
+        if record.kind != Kind.REQUEST:
+            raise RecordError(Reason.NOT_FOR_WORKERS)
+        if record.in_memfd:
+            data = passing.memfd_data(fds[1], record.data_length)
+        else:
+            data = message[-record.data_length :]
+        try:
+            sock = socket.socket(fileno=fds[0])
+        except OSError:
+            raise RecordError(Reason.NOT_A_SOCKET) from None
+        fds.pop(0)
+        sock.setblocking(False)
+        fcntl.fcntl(sock, fcntl.F_SETOWN, os.getpid())  # which worker holds it
+        return Handoff(self, record, sock, data)
+
+    def tell(self, record: Record) -> None:
+        """Sends a note without data, now or when there is room again."""
+        self._unsent.append(record)
+        self.flush()
+        if len(self._unsent) > UNSENT_MAX:
+            self._unsent.popleft()
+
+    def flush(self) -> None:
+        """Sends what had no room before; receive() does it too."""
+        try:
+            while self._unsent:
+                passing.send(self._sock, [encode(self._unsent[0])])
+                self._unsent.popleft()
+        except (BlockingIOError, InterruptedError):
+            pass
+        except OSError:
+            self._unsent.clear()  # the server has gone, nobody is left to be told
+
+    def give_back(self, record: Record, sock: socket.socket, data: bytes) -> bool:
+        """Sends a `return` record; False when it cannot be sent now."""
+        if len(data) > MEMFD_MAX:
+            return False
+        inline = len(data) <= INLINE_MAX
+        fds = [sock.fileno()] if inline else [sock.fileno(), passing.memfd_with(data)]
+        if not inline:
+            record = Record(
+                Kind.RETURN, Flag.IN_MEMFD, record.id, record.socket_index, 0, len(data)
+            )
+        try:
+            passing.send(self._sock, [encode(record), data if inline else b""], fds)
+            return True
+        except OSError:
+            return False
+        finally:
+            for memfd in fds[1:]:
+                os.close(memfd)
