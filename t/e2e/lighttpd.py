@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""A real lighttpd for one test: configuration, start, what can be observed of it, and a clean end.
+
+The environment names the server and its module directory, as `meson test` does:
+LIGHTTPD (the binary) and LIGHTTPD_MODULES (what -m gets).
+"""
+import contextlib
+import os
+import pathlib
+import re
+import signal
+import socket
+import subprocess
+import time
+
+import processes
+
+START_TIMEOUT = 15  # seconds; a sanitizer build on a busy machine is slow
+STOP_TIMEOUT = 30
+REPORTS = re.compile(r"(Address|Leak|UndefinedBehavior|Thread)Sanitizer|runtime error:")
+
+CONFIG = """\
+server.document-root = "{root}"
+server.bind = "127.0.0.1"
+server.port = {port}
+server.errorlog = "{errorlog}"
+server.modules = ( {modules} )
+accesslog.filename = "{accesslog}"
+accesslog.format = "{accesslog_format}"
+"""
+
+
+def required_path(name):
+    """The path in an environment variable, or an error that says how to set it."""
+    value = os.environ.get(name)
+    if not value:
+        raise RuntimeError(f"{name} is not set: run the tests with `meson test -C BUILD --suite "
+                           "e2e`, or set LIGHTTPD to a lighttpd binary and LIGHTTPD_MODULES to "
+                           "its module directory")
+    if not os.path.exists(value):
+        raise RuntimeError(f"{name} is {value}, which does not exist: build first")
+    return value
+
+
+def binary():
+    return required_path("LIGHTTPD")
+
+
+def modules_directory():
+    return required_path("LIGHTTPD_MODULES")
+
+
+def version():
+    """The server's version, as in (1, 4, 85)."""
+    text = subprocess.run([binary(), "-v"], capture_output=True, text=True, check=True).stdout
+    return tuple(map(int, re.search(r"lighttpd/(\d+)\.(\d+)\.(\d+)", text).groups()))
+
+
+def has_raw():
+    """True if the server has the hook of our patches, so that stage `raw` is possible."""
+    return b"plugins_call_handle_request_raw" in pathlib.Path(binary()).read_bytes()
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Lighttpd:
+    """One server. Use as a context manager, or through the `lighttpd` fixture."""
+
+    def __init__(self, directory, config="", modules=(), environment=None,
+                 accesslog_format='%h %V %u %t \\"%r\\" %>s %b'):
+        self.directory = pathlib.Path(directory)
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.root = self.directory / "htdocs"
+        self.root.mkdir(exist_ok=True)
+        self.config_file = self.directory / "lighttpd.conf"
+        self.error_log = self.directory / "error.log"
+        self.access_log = self.directory / "access.log"
+        self.output = self.directory / "output.log"  # stdout and stderr: programs' and sanitizers'
+        self.environment = dict(os.environ, **(environment or {}))
+        self.process = None
+        self._config = config
+        self._modules = [*modules, "mod_accesslog"]
+        self._accesslog_format = accesslog_format
+        self._write_config(free_port())
+
+    def _write_config(self, port):
+        self.port = port
+        head = CONFIG.format(root=self.root, port=port, errorlog=self.error_log,
+                             accesslog=self.access_log, accesslog_format=self._accesslog_format,
+                             modules=", ".join(f'"{name}"' for name in self._modules))
+        self.config_file.write_text(head + self._config)
+
+    def set_config(self, config):
+        """Replaces what the test added to the configuration; takes effect at the next reload."""
+        self._config = config
+        self._write_config(self.port)
+
+    # --- life ---
+
+    def command(self, *options):
+        return [binary(), "-f", str(self.config_file), "-m", modules_directory(), *options]
+
+    def check_config(self):
+        """`lighttpd -tt`: the finished process; its stderr holds the messages."""
+        return subprocess.run(self.command("-tt"), capture_output=True, text=True, timeout=30,
+                              env=self.environment, check=False)
+
+    def start(self, wrapper=(), attempts=5):
+        """Starts the server and returns once it accepts connections.
+
+        `wrapper` stands before the command: ("strace", "-o", "file"). Another process may take
+        the port between our choice and the server's bind; then another port is tried."""
+        for _ in range(attempts):
+            with open(self.output, "ab") as output:
+                self.process = subprocess.Popen([*wrapper, *self.command("-D")],
+                                                stdin=subprocess.DEVNULL, stdout=output,
+                                                stderr=output, env=self.environment)
+            if self._wait_until_it_accepts():
+                return self
+            self.process.wait()
+            if "Address already in use" not in self.log_text() + self.output.read_text():
+                break
+            self._write_config(free_port())
+        raise AssertionError(f"lighttpd did not start (exit status {self.process.returncode}):\n"
+                             f"{self.log_text()}{self.output.read_text(errors='replace')}")
+
+    def _wait_until_it_accepts(self):
+        deadline = time.monotonic() + START_TIMEOUT
+        while time.monotonic() < deadline:
+            with contextlib.suppress(ConnectionRefusedError), self.connect(timeout=1):
+                return True
+            if self.process.poll() is not None:
+                return False
+            time.sleep(0.01)
+        self.process.kill()
+        return False
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def send_signal(self, number):
+        os.kill(self.pid, number)
+
+    def stop(self, number=signal.SIGTERM, orphans_may_live=5):
+        """Stops the server and checks that it ended well: exit status 0, no process left over
+        (given `orphans_may_live` seconds to end), no sanitizer report."""
+        if self.process is None:
+            return
+        process, self.process = self.process, None
+        if process.poll() is None:
+            process.send_signal(number)
+        try:
+            status = process.wait(STOP_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise AssertionError(f"lighttpd did not stop within {STOP_TIMEOUT} s of signal "
+                                 f"{number}:\n{self.log_text()}") from None
+        left = processes.end_orphans(orphans_may_live)
+        assert not left, f"lighttpd left processes behind: {left}"
+        self.check_sanitizers()
+        assert status == 0, (f"lighttpd exited with status {status}:\n{self.log_text()}"
+                             f"{self.output.read_text(errors='replace')}")
+
+    def kill(self):
+        """kill -9. What survives is the test's to check; end_orphans() clears it away."""
+        process, self.process = self.process, None
+        process.kill()
+        process.wait()
+
+    def check_sanitizers(self):
+        text = self.output.read_text(errors="replace") + self.log_text()
+        assert not REPORTS.search(text), f"sanitizer report:\n{text}"
+
+    def reload(self):
+        """SIGUSR1, and waits until the server runs again with its new configuration."""
+        before = self.log_text().count("server started")
+        self.send_signal(signal.SIGUSR1)
+        self.wait_until(lambda: self.log_text().count("server started") > before,
+                        "server started again")
+
+    def __enter__(self):
+        return self.start()
+
+    def __exit__(self, kind, value, traceback):
+        self.stop()
+
+    # --- what can be observed ---
+
+    def connect(self, timeout=20):
+        return socket.create_connection(("127.0.0.1", self.port), timeout=timeout)
+
+    def url(self, path="/", scheme="http"):
+        return f"{scheme}://127.0.0.1:{self.port}{path}"
+
+    def log_text(self):
+        return self._text(self.error_log)
+
+    @staticmethod
+    def _text(path):
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    def wait_until(self, condition, what, timeout=15):
+        """Waits until condition() is true, and returns what it returned."""
+        deadline = time.monotonic() + timeout
+        while not (result := condition()):
+            assert time.monotonic() < deadline, (
+                f"waited {timeout} s in vain for {what}\nerror log:\n{self.log_text()}"
+                f"output:\n{self._text(self.output)}")
+            time.sleep(0.01)
+        return result
+
+    def wait_for(self, pattern, log="error", timeout=15):
+        """Waits for a line that matches in log `error`, `access` or `output`. The match.
+
+        The access log is buffered: each look makes the server write it out (SIGHUP)."""
+        path = {"error": self.error_log, "access": self.access_log, "output": self.output}[log]
+
+        def look():
+            if log == "access":
+                self.send_signal(signal.SIGHUP)
+            return re.search(pattern, self._text(path), re.MULTILINE)
+        return self.wait_until(look, f"{pattern!r} in the {log} log", timeout)
+
+    def fds(self):
+        """Open descriptors of the server: number -> what it is ("socket:[123]")."""
+        return processes.fds(self.pid)
+
+    def children(self):
+        """Pids of all processes that descend from the server."""
+        return processes.descendants(self.pid)
+
+    def rss(self):
+        """Resident memory of the server, in bytes."""
+        return processes.rss(self.pid)
+
+    def cpu(self):
+        """CPU time the server has used, user and system, in seconds."""
+        return processes.cpu(self.pid)
