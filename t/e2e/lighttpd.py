@@ -125,7 +125,8 @@ class Lighttpd:
             if "Address already in use" not in self.log_text() + self.output.read_text():
                 break
             self._write_config(free_port())
-        raise AssertionError(f"lighttpd did not start (exit status {self.process.returncode}):\n"
+        process, self.process = self.process, None
+        raise AssertionError(f"lighttpd did not start (exit status {process.returncode}):\n"
                              f"{self.log_text()}{self.output.read_text(errors='replace')}")
 
     def _wait_until_it_accepts(self):
