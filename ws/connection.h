@@ -16,6 +16,8 @@ namespace ws {
 
 class PerMessageDeflate;
 
+constexpr size_t max_close_reason = max_control_payload - 2;
+
 /// What a peer may make us process. Each ends in close code 1009.
 struct Limits {
     uint64_t max_message = 16 * 1024 * 1024;  ///< bytes of one message, after inflation
@@ -49,16 +51,15 @@ struct Event {
 
 enum class SendStatus : uint8_t {
     ok,
-    need_output,   ///< send_compressed(): `out` is full; send the bytes, then call again
-    closing,       ///< our Close is out (or the connection failed): nothing may follow it
-    wrong_opcode,  ///< text and binary are messages; a fragment must have its message's opcode
-    message_in_compression,  ///< a message must be sent whole by send() or whole by
-                             ///< send_compressed()
-    control_too_long,        ///< more than 125 bytes of ping or pong, or 123 of reason
-    bad_close_code,          ///< may not stand in a Close frame, or a reason without a code
-    bad_utf8,                ///< the reason of a Close is not UTF-8
-    no_space,                ///< `out` is smaller than the contract asks for; nothing was done
-    not_negotiated,          ///< send_compressed() without permessage-deflate
+    need_output,        ///< send_compressed(): `out` is full; send the bytes, then call again
+    closing,            ///< our Close is out (or the connection failed): nothing may follow it
+    wrong_opcode,       ///< text and binary are messages; a fragment must have its message's opcode
+    wrong_compression,  ///< a message goes whole by send() or whole by send_compressed()
+    control_too_long,   ///< more than 125 bytes of ping or pong, or max_close_reason of reason
+    bad_close_code,     ///< may not stand in a Close frame, or a reason without a code
+    bad_utf8,           ///< the reason of a Close is not UTF-8
+    no_space,           ///< `out` is smaller than the contract asks for; nothing was done
+    not_negotiated,     ///< send_compressed() without permessage-deflate
     no_memory,  ///< no compressor to be had; the message can be sent by send(), if not begun
 };
 
@@ -74,8 +75,8 @@ struct Sent {
 /// One end of a WebSocket connection after the handshake.
 class Connection {
   public:
-    /// Where a client's masking keys come from: 32 bits nobody can predict (RFC 6455 10.3). May be
-    /// null for a server.
+    /// Where a client's masking keys come from: 32 bits nobody can predict (RFC 6455 10.3). Null
+    /// is for servers only.
     using MaskKeySource = uint32_t (*)();
 
     /// `deflate`, if permessage-deflate was agreed, must outlive the connection.
@@ -144,9 +145,10 @@ class Connection {
     Sent send_ping(std::span<const uint8_t> payload, std::span<uint8_t> out);
     Sent send_pong(std::span<const uint8_t> payload, std::span<uint8_t> out);
 
-    /// Writes a Close to `out`, as above. `code` 1005 means without a code; at most 123 bytes of
-    /// `reason`. Starts the closing handshake, or answers the peer's Close in place of the waiting
-    /// answer. Messages still arrive until the peer's Close does.
+    /// Writes a Close to `out`, as above. `code` 1005 means without a code; at most
+    /// max_close_reason bytes of `reason`, in UTF-8. Starts the closing handshake, or answers the
+    /// peer's Close in place of the waiting answer. Messages still arrive until the peer's Close
+    /// does.
     Sent send_close(uint16_t code, std::string_view reason, std::span<uint8_t> out);
 
     CloseState state() const { return state_; }
@@ -155,23 +157,56 @@ class Connection {
     bool sending_message() const { return sending_ != Opcode::continuation; }
 
   private:
+    // Steps of receiving: true if `event` is to be reported, false to go on with the next frame.
+    bool begin_frame(Event& event);
+    void begin_message(const FrameHeader& header);
+    bool receive_data(std::span<uint8_t>& input, Event& event);
+    bool receive_compressed(std::span<uint8_t>& input, std::span<uint8_t> space, Event& event);
+    bool report_piece(std::span<uint8_t> piece, bool last, Event& event);
+    bool receive_control(std::span<uint8_t>& input, Event& event);
+    bool report_control(std::span<uint8_t> payload, Event& event);
+    void report_close(std::span<uint8_t> payload, Event& event);
+    Event fail(uint16_t code, const char* why);
+    void fail_next(uint16_t code, const char* why);
+
+    SendStatus check_message(Opcode opcode, bool compressed) const;
+    FrameHeader next_header(uint64_t length, bool last);
+    std::span<uint8_t> frame_in_place(std::span<uint8_t> payload, bool last);
+    Sent send_control(Opcode opcode, std::span<const uint8_t> payload, std::span<uint8_t> out);
+    size_t write_control(Opcode opcode, std::span<const uint8_t> payload,
+                         std::span<uint8_t> out) const;
+    MaskKey new_mask_key() const;
+
     FrameReader frame_;
     Limits limits_;
-    uint64_t message_size_ = 0;  // bytes of the incoming message so far, inflated
     PerMessageDeflate* deflate_;
     MaskKeySource mask_keys_;
-    const char* failure_ = "";  // the text of the Close that waits after an error
-    uint32_t fragments_ = 0;    // frames of the incoming message so far
-    uint16_t close_code_ = 0;   // of the Close that waits
+
+    // The incoming message.
+    uint64_t message_size_ = 0;  // bytes so far, inflated
+    uint32_t fragments_ = 0;     // frames so far
     Utf8Validator utf8_;
+    Opcode receiving_ = Opcode::continuation;  // continuation: no message in progress
+    bool compressed_ = false;
+    bool begun_ = false;     // a piece was reported
+    bool in_frame_ = false;  // a frame's header was read, its end not yet reached
+
+    // The outgoing message.
+    Opcode sending_ = Opcode::continuation;
+    bool sending_compressed_ = false;
+    bool sending_begun_ = false;  // its first frame is out
+
     Role role_;
     CloseState state_ = CloseState::open;
-    Opcode receiving_ = Opcode::continuation;  // of the message in progress; continuation: none
-    Opcode sending_ = Opcode::continuation;
-    bool pong_waiting_ = false;
-    bool close_waiting_ = false;
-    uint8_t control_size_ = 0;  // bytes in control_
+    bool failing_ = false;        // the next receive() reports failure_
+    bool close_waiting_ = false;  // a Close with close_code_ and failure_ is to be fetched
+    uint16_t close_code_ = 0;
+    const char* failure_ = "";
+
     // The payload of the pong that waits, or of a control frame that arrives in pieces.
+    bool pong_waiting_ = false;
+    uint8_t pong_size_ = 0;
+    uint8_t gathered_ = 0;  // bytes there are of a control frame in pieces
     uint8_t control_[max_control_payload];
 };
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // permessage-deflate after its negotiation (RFC 7692 section 7.2): messages compressed and inflated
-// piecewise with zlib, by streams borrowed from a pool that many connections share.
+// piecewise, by zlib streams borrowed from a pool that many connections share.
 #pragma once
 
 #include <cstddef>
@@ -30,39 +30,64 @@ struct DeflatePoolOptions {
     uint32_t max_idle = 8;            ///< of each kind, kept for the next message
 };
 
-/// Compressors and inflaters, made when first needed and kept for re-use. A connection without
-/// context takeover borrows one for as long as one message takes, so that idle connections have
-/// none; a connection with context takeover keeps what it borrowed. Not thread-safe: one pool per
-/// event loop. Must outlive all who borrow.
-class DeflatePool {
-  public:
-    explicit DeflatePool(const DeflatePoolOptions& options = {},
-                         Allocator allocator = system_allocator());
-    ~DeflatePool();
-    DeflatePool(const DeflatePool&) = delete;
-    DeflatePool& operator=(const DeflatePool&) = delete;
+class Compressor;  // zlib_streams.h
+class Inflater;
 
-    struct Compressor;
-    struct Inflater;
+/// Streams of one kind, made when first needed and kept for re-use.
+template <class Stream>
+class StreamPool {
+  public:
+    StreamPool(const DeflatePoolOptions& options, uint32_t limit, Allocator allocator);
+    ~StreamPool();
+    StreamPool(const StreamPool&) = delete;
+    StreamPool& operator=(const StreamPool&) = delete;
 
     /// A stream with an empty window, or null at the limit or without memory.
-    Compressor* borrow_compressor(int window_bits);
-    Inflater* borrow_inflater(int window_bits);
+    Stream* borrow(int window_bits);
+    void give_back(Stream* stream);
 
-    void give_back(Compressor* compressor);
-    void give_back(Inflater* inflater);
-
-    /// How many exist, lent or idle.
-    uint32_t compressors() const { return compressors_; }
-    uint32_t inflaters() const { return inflaters_; }
+    uint32_t count() const { return count_; }  ///< lent and idle together
+    uint32_t idle() const { return idle_; }
 
   private:
-    DeflatePoolOptions options_;
+    Stream* take_idle(int window_bits);
+    Stream* create(int window_bits);
+    void destroy(Stream* stream);
+
+    const DeflatePoolOptions& options_;
     Allocator allocator_;
-    Compressor* idle_compressors_ = nullptr;
-    Inflater* idle_inflaters_ = nullptr;
-    uint32_t compressors_ = 0;
-    uint32_t inflaters_ = 0;
+    Stream* first_idle_ = nullptr;
+    uint32_t limit_;
+    uint32_t count_ = 0;
+    uint32_t idle_ = 0;
+};
+
+/// What connections share. One without context takeover borrows a stream for as long as one message
+/// takes, so that an idle connection has none; one with context takeover keeps what it borrowed.
+/// Not thread-safe: one pool per event loop. Must outlive all who borrow.
+struct DeflatePool {
+    explicit DeflatePool(const DeflatePoolOptions& chosen = {},
+                         Allocator allocator = system_allocator())
+        : options(chosen),
+          compressors(options, options.max_compressors, allocator),
+          inflaters(options, options.max_inflaters, allocator) {}
+
+    const DeflatePoolOptions options;
+    StreamPool<Compressor> compressors;
+    StreamPool<Inflater> inflaters;
+};
+
+/// How far inflating or compressing came, and why it stopped.
+struct DeflateProgress {
+    enum class Status : uint8_t {
+        need_input,   ///< all of `input` was taken
+        need_output,  ///< `output` is full
+        done,         ///< the message is complete
+        no_memory,    ///< or the pool's limit is reached
+        bad_data,     ///< not a DEFLATE stream
+    };
+    Status status;
+    size_t produced;  ///< bytes written to `output`; there may be some before an error
 };
 
 /// One connection's part in permessage-deflate: at most 64 bytes and what it borrowed.
@@ -73,31 +98,19 @@ class PerMessageDeflate {
     PerMessageDeflate(const PerMessageDeflate&) = delete;
     PerMessageDeflate& operator=(const PerMessageDeflate&) = delete;
 
-    enum class Status : uint8_t {
-        need_input,   ///< all of `input` was taken
-        need_output,  ///< `output` is full
-        done,         ///< the message is complete
-        no_memory,    ///< or the pool's limit reached
-        bad_data,     ///< not a DEFLATE stream
-    };
-    struct Progress {
-        Status status;
-        size_t produced;  ///< bytes written to `output`
-    };
-
     /// Inflates from the front of `input`, which shrinks by what was taken. `last` says that the
-    /// message's last frame ends with `input`.
-    Progress inflate(std::span<const uint8_t>& input, bool last, std::span<uint8_t> output);
+    /// message's last frame ends with `input`. `output` must not be empty.
+    DeflateProgress inflate(std::span<const uint8_t>& input, bool last, std::span<uint8_t> output);
 
     /// Compresses from the front of `input`, which shrinks by what was taken. `last` says that the
-    /// message ends with `input`. `output` has at least min_output bytes.
-    Progress compress(std::span<const uint8_t>& input, bool last, std::span<uint8_t> output);
+    /// message ends with `input`. `output` must have at least min_output bytes.
+    DeflateProgress compress(std::span<const uint8_t>& input, bool last, std::span<uint8_t> output);
     static constexpr size_t min_output = 16;
 
   private:
     DeflatePool* pool_;
-    DeflatePool::Compressor* compressor_ = nullptr;
-    DeflatePool::Inflater* inflater_ = nullptr;
+    Compressor* compressor_ = nullptr;
+    Inflater* inflater_ = nullptr;
     uint8_t send_window_bits_;
     uint8_t receive_window_bits_;
     bool keep_compressor_;  // context takeover

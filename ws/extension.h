@@ -26,30 +26,30 @@ struct DeflateParameters {
 /// Room for the longest text that is produced here.
 using ExtensionText = Text<160>;
 
-struct DeflateAgreement {
-    DeflateParameters parameters;
-    ExtensionText response;  ///< the value of the response's Sec-WebSocket-Extensions
+/// The outcome of a negotiation.
+struct DeflateNegotiation {
+    bool valid =
+        true;  ///< false: the other end's text breaks the rules and the handshake must fail
+    std::optional<DeflateParameters> agreed;  ///< empty: the connection goes without compression
+    ExtensionText response;  ///< server: the value of the response's field; empty: no such field
 };
 
-/// Server: accepts the first offer of permessage-deflate in `offers`, the values of the request's
-/// Sec-WebSocket-Extensions fields, that is well-formed and can be had under `policy`. `policy`
-/// says what the server insists on: a true value is always part of the agreement, window bits are
-/// upper bounds. A bound on the client's window makes offers unacceptable that do not have
-/// client_max_window_bits, because 7.1.2.2 forbids to ask such a client. Nothing: the connection
-/// goes without compression.
-std::optional<DeflateAgreement> accept_deflate_offer(std::span<const std::string_view> offers,
-                                                     const DeflateParameters& policy);
+/// Server: accepts the first offer in `offers`, the values of the request's
+/// Sec-WebSocket-Extensions fields, that can be had under `policy`; none without a policy. The
+/// policy is what the server insists on: what is true there is part of the agreement, window bits
+/// are upper bounds. Offers with unknown, repeated or ill-valued parameters are passed over (7.1).
+/// A bound on the client's window is dropped for an offer without client_max_window_bits, because
+/// 7.1.2.2 forbids to ask such a client for one.
+DeflateNegotiation negotiate_deflate(std::span<const std::string_view> offers,
+                                     const std::optional<DeflateParameters>& policy);
 
 /// Client: the value of Sec-WebSocket-Extensions that asks for `wish`. client_max_window_bits is
-/// always offered, with a value if below 15.
+/// always offered, so that the server may bound the window; with a value if `wish` has one.
 ExtensionText make_deflate_offer(const DeflateParameters& wish);
 
-/// Client: what the server's response to make_deflate_offer(wish) means.
-struct DeflateAnswer {
-    bool valid = true;  ///< false: the connection must be failed (6455 4.1, 7692 5.1)
-    std::optional<DeflateParameters> agreed;
-};
-DeflateAnswer check_deflate_response(std::span<const std::string_view> responses,
-                                     const std::optional<DeflateParameters>& wish);
+/// Client: what the server's answer to make_deflate_offer(wish) means. It may grant more than was
+/// asked for, not less, and nothing that was not offered (6455 4.1, 7692 7.1).
+DeflateNegotiation check_deflate_response(std::span<const std::string_view> responses,
+                                          const std::optional<DeflateParameters>& wish);
 
 }  // namespace ws

@@ -55,7 +55,7 @@ enum class FrameError : uint8_t {
     reserved_opcode,      ///< 3-7 or 11-15
     fragmented_control,   ///< FIN clear on close, ping or pong
     long_control,         ///< more than 125 bytes on close, ping or pong
-    compressed_control,   ///< RSV1 on close, ping, pong or continuation
+    misplaced_rsv1,       ///< RSV1 on close, ping, pong or continuation
     missing_mask,         ///< from a client
     unexpected_mask,      ///< from a server
     non_minimal_length,   ///< 16 bits for what fits in 7, or 64 for what fits in 16
@@ -72,13 +72,14 @@ class FrameReader {
 
     /// `role` is the reader's own; `allow_rsv1` says that permessage-deflate was agreed.
     FrameReader(Role role, bool allow_rsv1)
-        : expect_mask_(role == Role::server), rsv1_(allow_rsv1) {}
+        : expect_mask_(role == Role::server), allow_rsv1_(allow_rsv1) {}
 
     /// Takes header bytes from the front of `input`. Step::header once the header is complete:
     /// header() is then valid and the payload follows. An unacceptable frame is an error at the
     /// first byte that shows it. Call only when remaining() is 0.
     Step read_header(std::span<uint8_t>& input);
 
+    /// The current frame's. As its payload is taken, length and mask_key become those of the rest.
     const FrameHeader& header() const { return header_; }
     FrameError error() const { return error_; }
 
@@ -93,13 +94,15 @@ class FrameReader {
     void take(std::span<uint8_t>& input, size_t size);
 
   private:
-    FrameHeader header_;
-    uint32_t unmasked_ = 0;  // bytes at the front of the input that are unmasked, but not taken
-    std::array<uint8_t, max_header_size> partial_;
+    FrameError parse(const uint8_t* bytes, size_t have, size_t& need);
+
+    FrameHeader header_;   // its length and masking key are those of what was not taken yet
+    size_t unmasked_ = 0;  // bytes at the front of the input that are unmasked, but not taken
+    std::array<uint8_t, max_header_size> partial_;  // a header that came in pieces
     uint8_t partial_size_ = 0;
     FrameError error_ = FrameError::none;
     bool expect_mask_;
-    bool rsv1_;
+    bool allow_rsv1_;
 };
 
 }  // namespace ws

@@ -11,15 +11,10 @@
 #include <string_view>
 
 #include "ws/extension.h"
+#include "ws/http_fields.h"
 #include "ws/text.h"
 
 namespace ws {
-
-/// A header field; names compare without regard to case. Values without the blanks around them.
-struct Field {
-    std::string_view name;
-    std::string_view value;
-};
 
 /// What a handshake needs of a request. All texts must outlive the results made from it.
 struct Request {
@@ -44,6 +39,7 @@ constexpr size_t max_response_fields = 5;
 /// The answer to a request. `status` is 101 (HTTP/1.1) or 200 (HTTP/2) and the connection is a
 /// WebSocket, or 400, 405 or 426 and it is not.
 struct ServerHandshake {
+    Request::Version version = Request::Version::http_1_1;  ///< the request's
     uint16_t status = 400;
     const char* reason = "";       ///< of a refusal, a sentence for people
     std::string_view subprotocol;  ///< the chosen one, as it stands in the options, or empty

@@ -2,6 +2,7 @@
 // Masking and unmasking of payloads, in place (RFC 6455 section 5.3).
 #pragma once
 
+#include <bit>
 #include <span>
 
 #include "ws/frame.h"
@@ -13,7 +14,10 @@ void apply_mask(std::span<uint8_t> data, MaskKey key);
 
 /// The key to continue with after `count` bytes were masked.
 constexpr MaskKey rotate(MaskKey key, uint64_t count) {
-    return {key[count % 4], key[(count + 1) % 4], key[(count + 2) % 4], key[(count + 3) % 4]};
+    const auto word = std::bit_cast<uint32_t>(key);
+    const int bits = 8 * static_cast<int>(count % 4);
+    return std::bit_cast<MaskKey>(
+        std::endian::native == std::endian::little ? std::rotr(word, bits) : std::rotl(word, bits));
 }
 
 }  // namespace ws

@@ -29,4 +29,10 @@ class Utf8Validator {
     uint8_t highest_ = 0;
 };
 
+/// Whether `text` is valid UTF-8 from its beginning to its end.
+inline bool valid_utf8(std::span<const uint8_t> text) {
+    Utf8Validator validator;
+    return validator.check(text) == text.size() && validator.complete();
+}
+
 }  // namespace ws
