@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// A descriptor in lighttpd's event loop, with one owner.
+#pragma once
+
+#include "lighty/lighttpd.h"
+
+namespace lighty {
+
+class Watch {
+  public:
+    Watch() = default;
+    Watch(const Watch&) = delete;
+    Watch& operator=(const Watch&) = delete;
+    ~Watch() { close(); }
+
+    // Takes over `fd`, which must be non-blocking, and below srv->max_fds: check can_watch() first.
+    // `ready(context, events)` is called from the event loop; it must do no more than take note
+    // and joblist_append() the connection. No events are wanted at first.
+    void open(server* srv, int fd, fdevent_handler ready, void* context);
+    static bool can_watch(const server* srv, int fd) { return fd >= 0 && fd < srv->max_fds; }
+
+    bool is_open() const { return node_ != nullptr; }
+    int fd() const { return node_ ? node_->fd : -1; }
+
+    // FDEVENT_IN, FDEVENT_OUT, or 0: then the descriptor leaves epoll altogether, because hang-ups
+    // are reported there whether wanted or not, again and again.
+    void want(int events);
+    bool wants(int events) const { return node_ && (node_->events & events) == events; }
+
+    // Closes the descriptor at the end of this turn of the event loop, when no event that was
+    // fetched already can name it any more.
+    void close();
+
+  private:
+    server* srv_ = nullptr;
+    fdnode* node_ = nullptr;
+};
+
+}  // namespace lighty

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The environment variables of a session's program.
+#include "mod_wscgi/environment.h"
+
+#include <stdlib.h>
+
+#include "mod_wscgi/endpoint.h"
+
+namespace wscgi {
+namespace {
+
+struct Filling {
+    process::Environment& environment;
+    std::string collision;
+};
+
+int add_variable(void* context, const char* name, size_t name_size, const char* value,
+                 size_t value_size) {
+    Filling& filling = *static_cast<Filling*>(context);
+    const std::string_view variable(name, name_size);
+    const bool added = filling.environment.add(variable, {value, value_size});
+    // RFC 3875 4.1.9: the address stands in for a name that nobody has looked up.
+    if (variable == "REMOTE_ADDR") filling.environment.add("REMOTE_HOST", {value, value_size});
+    if (!added && variable.starts_with("HTTP_")) filling.collision = variable;
+    return 0;
+}
+
+}  // namespace
+
+std::string fill_environment(process::Environment& environment, request_st* r,
+                             const Endpoint& endpoint, const std::string& session_id) {
+    environment.add("UNIQUE_ID", session_id);
+    for (const auto& [name, value] : endpoint.environment) environment.add(name, value);
+
+    // CGI has no word for a body whose length is not known.
+    const off_t body_length = r->reqbody_length;
+    if (r->reqbody_length < 0) r->reqbody_length = 0;
+    Filling filling = {environment, {}};
+    http_cgi_opts options = {};
+    http_cgi_headers(r, &options, add_variable, &filling);
+    r->reqbody_length = body_length;
+    if (!filling.collision.empty())
+        return "two header fields are both the variable " + filling.collision;
+
+    for (const std::string& name : endpoint.copied_environment)
+        if (const char* const value = getenv(name.c_str())) environment.add(name, value);
+    if (const char* const path = getenv("PATH")) environment.add("PATH", path);
+    return {};
+}
+
+}  // namespace wscgi

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The relay for all framings in which lighttpd speaks WebSocket and the program something simpler.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "mod_wscgi/relay.h"
+#include "ws/connection.h"
+
+namespace wscgi {
+
+struct MessageRelayOptions {
+    ws::Limits limits;
+    uint32_t ping_interval =
+        30;                      // seconds without a sign of the client until it is asked; 0: never
+    uint32_t pong_timeout = 20;  // seconds until an unanswered ping ends the session
+    uint32_t close_timeout = 5;  // seconds until a Close that was not answered ends the session
+};
+
+class MessageRelay : public Relay {
+  public:
+    // `output` must outlive the relay. `now` in seconds, as in tick().
+    MessageRelay(std::unique_ptr<MessageFraming> framing, const MessageRelayOptions& options,
+                 ClientOutput& output, int64_t now);
+
+    void from_client(std::span<uint8_t>& bytes, Gathered& gathered) override;
+    void client_ended() override;
+    void from_program(std::span<uint8_t>& bytes, bool end, bool full) override;
+    void program_ended(ProgramEnd end) override;
+    void shut_down(uint16_t code, std::string_view reason) override;
+    void tick(int64_t now) override;
+    bool input_ended() const override;
+    bool output_wanted() const override;
+    bool finished() const override;
+    std::string_view outcome() const override { return outcome_; }
+
+  private:
+    void message(const ws::Event& piece, Gathered& gathered);
+    void send(const Piece& piece);
+    void append_pending();
+    void set_outcome(std::string_view text);
+
+    std::unique_ptr<MessageFraming> framing_;
+    MessageRelayOptions options_;
+    ClientOutput& output_;
+    ws::Connection connection_;
+    ws::Utf8Validator program_text_;
+    int64_t now_;
+    int64_t heard_;        // when the client's last bytes came
+    int64_t pinged_ = 0;   // when it was asked whether it lives, and has not answered yet
+    int64_t closing_ = 0;  // when we sent our Close
+    bool client_ended_ = false;
+    bool program_ended_ = false;
+    bool overdue_ = false;  // the client does not answer our ping or Close
+    std::string outcome_;
+};
+
+}  // namespace wscgi

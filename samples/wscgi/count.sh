@@ -1,0 +1,8 @@
+#!/bin/sh
+# Counts to ten, one number a second: each line is a message.
+n=1
+while [ $n -le 10 ]; do
+    echo $n
+    n=$((n + 1))
+    sleep 1
+done

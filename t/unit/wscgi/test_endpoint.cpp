@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Which endpoint a path belongs to, and how it splits into SCRIPT_NAME and PATH_INFO.
+#include <check.h>
+#include <stdlib.h>
+
+#include "mod_wscgi/endpoint.h"
+
+using wscgi::Endpoint;
+using wscgi::Endpoints;
+
+namespace {
+
+Endpoints endpoints_with(std::initializer_list<const char*> prefixes) {
+    Endpoints endpoints;
+    for (const char* prefix : prefixes) {
+        endpoints.push_back(std::make_unique<Endpoint>());
+        endpoints.back()->prefix = prefix;
+    }
+    return endpoints;
+}
+
+std::string found(const Endpoints& endpoints, std::string_view path) {
+    const Endpoint* const endpoint = find_endpoint(endpoints, path);
+    return endpoint ? endpoint->prefix : "none";
+}
+
+}  // namespace
+
+START_TEST(the_longest_prefix_wins_in_any_order) {
+    for (const Endpoints& endpoints : {endpoints_with({"/a", "/a/b/", "/"}),
+                                       endpoints_with({"/", "/a/b/", "/a"})}) {
+        ck_assert_str_eq(found(endpoints, "/a/b/c").c_str(), "/a/b/");
+        ck_assert_str_eq(found(endpoints, "/a/b").c_str(), "/a");
+        ck_assert_str_eq(found(endpoints, "/a").c_str(), "/a");
+        ck_assert_str_eq(found(endpoints, "/b").c_str(), "/");
+    }
+}
+END_TEST
+
+START_TEST(a_prefix_ends_where_a_path_segment_ends) {
+    const Endpoints endpoints = endpoints_with({"/count"});
+    ck_assert_str_eq(found(endpoints, "/count").c_str(), "/count");
+    ck_assert_str_eq(found(endpoints, "/count/").c_str(), "/count");
+    ck_assert_str_eq(found(endpoints, "/counter").c_str(), "none");
+    ck_assert_str_eq(found(endpoints, "/coun").c_str(), "none");
+}
+END_TEST
+
+START_TEST(a_path_splits_into_script_name_and_path_info) {
+    const struct {
+        const char *prefix, *path, *script_name;
+    } cases[] = {{"/count", "/count/x", "/count"},
+                 {"/count/", "/count/x/y", "/count"},
+                 {"/count", "/count", "/count"},
+                 {"/", "/x", ""}};
+    for (const auto& one : cases) {
+        const Endpoints endpoints = endpoints_with({one.prefix});
+        ck_assert(script_name(*endpoints[0], one.path) == one.script_name);
+    }
+}
+END_TEST
+
+int main() {
+    Suite* const suite = suite_create("endpoint");
+    TCase* const tests = tcase_create("endpoint");
+    tcase_add_test(tests, the_longest_prefix_wins_in_any_order);
+    tcase_add_test(tests, a_prefix_ends_where_a_path_segment_ends);
+    tcase_add_test(tests, a_path_splits_into_script_name_and_path_info);
+    suite_add_tcase(suite, tests);
+    SRunner* const runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    const int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
