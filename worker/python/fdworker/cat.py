@@ -15,6 +15,7 @@ import argparse
 import asyncio
 import contextlib
 import errno
+import fcntl
 import os
 import signal
 import socket
@@ -53,7 +54,6 @@ class Front:
         self._heads: set[asyncio.Task[None]] = set()
         self.workers_gone = asyncio.Event()
         queue.setblocking(False)
-        queue.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         self._loop.add_reader(queue, self._from_worker)
 
     async def accept(self, listener: socket.socket) -> None:
@@ -86,6 +86,7 @@ class Front:
             client.close()
 
     def _hand_over(self, client: socket.socket, data: bytes, head_length: int) -> None:
+        fcntl.fcntl(client, fcntl.F_SETOWN, os.getpid())  # nobody has received it yet
         flags = Flag.RAW_STAGE if self._options.raw else Flag(0)
         if self._said_hello:
             flags |= Flag.WANTS_TAKEN
@@ -160,6 +161,13 @@ class Front:
             client.setblocking(False)
             self._read_head(client, data)
 
+    def worker_died(self, pid: int) -> None:
+        """Ends the connections whose duplicates show that the dead worker held them."""
+        for number, duplicate in list(self._duplicates.items()):
+            if fcntl.fcntl(duplicate, fcntl.F_GETOWN) in (0, pid):
+                say(f"worker {pid} died with hand-off {number} unanswered")
+                self._duplicates.pop(number).close()
+
     async def finish(self) -> None:
         """Hands over what waits, then closes the queue: the workers drain."""
         end = time.monotonic() + self._options.deadline
@@ -177,14 +185,29 @@ def say(text: str) -> None:
 
 def start_workers(command: list[str], count: int) -> tuple[socket.socket, list[subprocess.Popen[bytes]]]:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)  # before the first hello
     with theirs:
         workers = [subprocess.Popen(command, stdin=theirs.fileno()) for _ in range(count)]
     return ours, workers
 
 
+def watch(worker: subprocess.Popen[bytes], front: Front) -> None:
+    loop = asyncio.get_running_loop()
+    pidfd = os.pidfd_open(worker.pid)
+
+    def died() -> None:
+        loop.remove_reader(pidfd)
+        os.close(pidfd)
+        say(f"worker {worker.pid} ended with status {worker.wait()}")
+        front.worker_died(worker.pid)
+
+    loop.add_reader(pidfd, died)
+
+
 def connect(path: str) -> socket.socket:
     queue = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
+        queue.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         queue.connect(path)
     except OSError as error:
         raise SystemExit(f"fdworker-cat: no worker listens on {path}: {error.strerror}") from None
@@ -204,6 +227,8 @@ async def run(options: argparse.Namespace) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     accepting = asyncio.create_task(front.accept(listener))
+    for worker in workers:
+        watch(worker, front)
     pids = ", workers " + " ".join(str(w.pid) for w in workers) if workers else ""
     say(f"http://127.0.0.1:{listener.getsockname()[1]}{options.prefix}{pids}")
     await asyncio.wait(
@@ -225,8 +250,6 @@ def wait_for(workers: Iterable[subprocess.Popen[bytes]], grace: float) -> int:
         except subprocess.TimeoutExpired:
             worker.kill()
             status = worker.wait()
-        if status:
-            say(f"worker {worker.pid} ended with status {status}")
         statuses.append(abs(status))
     return max(statuses)
 

@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// A worker on plain epoll. It answers requests under its prefix for as long as the client keeps
+// the connection, and returns the connection to lighttpd for anything else or when it falls idle.
+// Its requests have no bodies, so finding the end of a head is all the parsing it needs.
+//
+//     epoll_worker [PREFIX]          the queue is fd 0; PREFIX is /hot/ by default
+#include <errno.h>
+#include <fdworker.h>
+#include <strings.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdio>
+#include <unordered_map>
+#include <vector>
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+constexpr std::size_t head_max = 65536;  // bytes
+constexpr auto idle_max = std::chrono::seconds(5);
+constexpr std::size_t batch = 8;  // hand-offs received in a row: siblings want some too
+
+struct Connection {
+    fdworker::Socket client;
+    fdworker::Ticket ticket;
+    std::string in, out;
+    bool last = false;  // end the connection once `out` is written
+    Clock::time_point active = Clock::now();
+};
+
+bool same_word(std::string_view a, std::string_view b) {
+    return a.size() == b.size() && strncasecmp(a.data(), b.data(), a.size()) == 0;
+}
+
+// The value of a header field in `head`; empty if it is absent.
+std::string_view field(std::string_view head, std::string_view name) {
+    for (std::size_t at = head.find("\r\n"); at + 2 < head.size(); at = head.find("\r\n", at + 2)) {
+        std::string_view line = head.substr(at + 2);
+        line = line.substr(0, line.find("\r\n"));
+        const std::size_t colon = line.find(':');
+        if (colon == line.npos || !same_word(line.substr(0, colon), name)) continue;
+        const std::size_t value = line.find_first_not_of(" \t", colon + 1);
+        return value == line.npos ? std::string_view() : line.substr(value);
+    }
+    return {};
+}
+
+class Worker {
+  public:
+    explicit Worker(std::string_view prefix) : prefix_(prefix) {
+        watch(queue_.fd(), EPOLLIN);
+        watch(drain_.fd(), EPOLLIN);
+        queue_.hello();
+    }
+
+    int run() {
+        epoll_event events[64];
+        while (!draining_ || !connections_.empty()) {
+            const int count = epoll_wait(epoll_.fd(), events, 64, 1000);
+            for (int i = 0; i < count; ++i) ready(events[i].data.fd);
+            return_idle();
+        }
+        return 0;
+    }
+
+  private:
+    void watch(int fd, std::uint32_t what, int operation = EPOLL_CTL_ADD) {
+        epoll_event event{.events = what, .data = {.fd = fd}};
+        epoll_ctl(epoll_.fd(), operation, fd, &event);
+    }
+
+    void ready(int fd) {
+        if (fd == drain_.fd() || (fd == queue_.fd() && !receive())) return drain();
+        if (const auto found = connections_.find(fd); found != connections_.end())
+            serve(found->second);
+    }
+
+    void drain() {
+        draining_ = true;
+        for (const int fd : {queue_.fd(), drain_.fd()}) watch(fd, 0, EPOLL_CTL_DEL);
+    }
+
+    // False when lighttpd has no more for us.
+    bool receive() {
+        for (std::size_t i = 0; i < batch; ++i) {
+            fdworker::Handoff handoff;
+            const auto status = queue_.receive(handoff);
+            if (status == fdworker::Status::drained) return false;
+            if (status == fdworker::Status::empty) return true;
+            if (status != fdworker::Status::ok) {
+                std::fprintf(stderr, "epoll_worker: hand-off refused: %s\n", text(status));
+                continue;
+            }
+            const int fd = handoff.client.fd();
+            Connection& connection = connections_[fd];
+            connection = {std::move(handoff.client), handoff.ticket, std::move(handoff.data), {}};
+            watch(fd, EPOLLIN);
+            serve(connection);
+        }
+        return true;
+    }
+
+    void serve(Connection& c) {
+        c.active = Clock::now();
+        char buffer[16384];
+        if (c.out.empty() && c.in.find("\r\n\r\n") == c.in.npos) {
+            const ssize_t got = recv(c.client.fd(), buffer, sizeof buffer, 0);
+            if (got == 0 || (got < 0 && errno != EAGAIN)) return end(c);
+            if (got > 0) c.in.append(buffer, std::size_t(got));
+        }
+        while (!c.last && c.out.size() < head_max) {
+            const std::size_t end_of_head = c.in.find("\r\n\r\n");
+            if (end_of_head == c.in.npos) break;
+            const std::string_view head = std::string_view(c.in).substr(0, end_of_head + 4);
+            if (!is_ours(head)) break;
+            answer(c, head);
+            c.in.erase(0, head.size());
+        }
+        write(c);
+    }
+
+    bool is_ours(std::string_view head) const {
+        const std::size_t path = head.find(' ') + 1;
+        return head.substr(path, prefix_.size()) == prefix_;
+    }
+
+    void answer(Connection& c, std::string_view head) {
+        const bool get = head.starts_with("GET ");
+        const bool has_body =
+            !field(head, "Transfer-Encoding").empty() ||
+            (!field(head, "Content-Length").empty() && field(head, "Content-Length") != "0");
+        c.last = !get || has_body || head.find(" HTTP/1.1\r\n") == head.npos ||
+                 same_word(field(head, "Connection"), "close");
+        const std::string body = "Hello from worker " + std::to_string(getpid()) + "\n";
+        c.out += get && !has_body ? "HTTP/1.1 200 OK\r\n" : "HTTP/1.1 501 Not Implemented\r\n";
+        c.out += "Content-Type: text/plain\r\nContent-Length: " + std::to_string(body.size()) +
+                 (c.last ? "\r\nConnection: close\r\n\r\n" : "\r\n\r\n") + body;
+    }
+
+    void write(Connection& c) {
+        const ssize_t sent = send(c.client.fd(), c.out.data(), c.out.size(), MSG_NOSIGNAL);
+        if (sent < 0 && errno != EAGAIN) return end(c);
+        if (sent > 0) {
+            c.out.erase(0, std::size_t(sent));
+            queue_.taken(c.ticket);
+        }
+        if (!c.out.empty()) return watch(c.client.fd(), EPOLLOUT, EPOLL_CTL_MOD);
+        if (c.last || c.in.size() > head_max) return end(c);
+        if (draining_ || c.in.find("\r\n\r\n") != c.in.npos) return give_back(c);
+        watch(c.client.fd(), EPOLLIN, EPOLL_CTL_MOD);
+    }
+
+    void give_back(Connection& c) {
+        if (queue_.return_socket(c.ticket, c.client.fd(), c.in) != fdworker::Status::ok)
+            return end(c);
+        forget(c);
+    }
+
+    void end(Connection& c) {
+        queue_.taken(c.ticket);
+        shutdown(c.client.fd(), SHUT_WR);
+        forget(c);
+    }
+
+    void forget(Connection& c) {
+        watch(c.client.fd(), 0, EPOLL_CTL_DEL);  // others may hold the socket: close is not enough
+        connections_.erase(c.client.fd());
+    }
+
+    void return_idle() {
+        const auto limit = Clock::now() - (draining_ ? Clock::duration(0) : idle_max);
+        std::vector<int> idle;
+        for (const auto& [fd, c] : connections_)
+            if (c.out.empty() && c.active <= limit) idle.push_back(fd);
+        for (const int fd : idle) give_back(connections_[fd]);
+    }
+
+    std::string prefix_;
+    fdworker::Queue queue_;
+    fdworker::Socket drain_{fdworker::drain_signal()};
+    fdworker::Socket epoll_{epoll_create1(EPOLL_CLOEXEC)};
+    std::unordered_map<int, Connection> connections_;  // by fd
+    bool draining_ = false;
+};
+
+}  // namespace
+
+int main(int argc, char** argv) { return Worker(argc > 1 ? argv[1] : "/hot/").run(); }

@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The queue: receiving hand-offs, telling the server about them, giving sockets back.
+#include "worker/cpp/fdworker.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <array>
+#include <utility>
+
+#include "process/fd_passing.h"
+#include "process/handoff_record.h"
+
+namespace fdworker {
+
+using process::HandoffError;
+using process::HandoffKind;
+using process::HandoffRecord;
+using process::PassingError;
+
+// Only this file knows process/'s types; the installed header stands alone.
+class Message : public process::ReceivedMessage {};
+
+namespace {
+
+constexpr std::size_t unsent_max = 4096;
+
+Status from(PassingError error) {
+    switch (error) {
+        case PassingError::none:
+            return Status::ok;
+        case PassingError::would_block:
+        case PassingError::no_resources:
+            return Status::empty;
+        case PassingError::peer_closed:
+            return Status::drained;
+        case PassingError::truncated_data:
+            return Status::truncated_data;
+        case PassingError::truncated_fds:
+            return Status::truncated_fds;
+        case PassingError::too_many_fds:
+            return Status::too_many_fds;
+        case PassingError::system:
+            break;
+    }
+    return Status::system_error;
+}
+
+Status from(HandoffError error) {
+    switch (error) {
+        case HandoffError::none:
+            return Status::ok;
+        case HandoffError::short_header:
+            return Status::short_header;
+        case HandoffError::bad_magic:
+            return Status::bad_magic;
+        case HandoffError::bad_version:
+            return Status::bad_version;
+        case HandoffError::bad_kind:
+            return Status::bad_kind;
+        case HandoffError::bad_flags:
+            return Status::bad_flags;
+        case HandoffError::bad_lengths:
+            return Status::bad_lengths;
+        case HandoffError::missing_fd:
+            return Status::missing_fd;
+        case HandoffError::too_many_fds:
+            return Status::too_many_fds;
+    }
+    return Status::system_error;
+}
+
+std::span<const std::uint8_t> as_bytes(std::string_view data) {
+    return {reinterpret_cast<const std::uint8_t*>(data.data()), data.size()};
+}
+
+bool is_stream_socket(int fd) {
+    int type = 0;
+    socklen_t size = sizeof type;
+    return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_STREAM;
+}
+
+bool read_memfd(int fd, std::string& data) {
+    std::size_t done = 0;
+    while (done < data.size()) {
+        const ssize_t got = pread(fd, data.data() + done, data.size() - done, off_t(done));
+        if (got <= 0) return false;
+        done += std::size_t(got);
+    }
+    return true;
+}
+
+Socket memfd_with(std::string_view data) {
+    Socket memfd(memfd_create("handoff", MFD_CLOEXEC));
+    std::size_t done = 0;
+    while (memfd.fd() >= 0 && done < data.size()) {
+        const ssize_t put = pwrite(memfd.fd(), &data[done], data.size() - done, off_t(done));
+        if (put <= 0) memfd.close();
+        done += std::size_t(put);
+    }
+    return memfd;
+}
+
+}  // namespace
+
+const char* text(Status status) {
+    switch (status) {
+        case Status::ok:
+            return "ok";
+        case Status::empty:
+            return "nothing to do now";
+        case Status::drained:
+            return "the server sends no more";
+        case Status::truncated_data:
+            return passing_error_text(PassingError::truncated_data);
+        case Status::truncated_fds:
+            return passing_error_text(PassingError::truncated_fds);
+        case Status::short_memfd:
+            return "the memfd holds less than the record says";
+        case Status::not_for_workers:
+            return "record is of a kind that only a worker sends";
+        case Status::not_a_socket:
+            return "the record's file descriptor is no stream socket";
+        case Status::system_error:
+            return "system error";
+        default:
+            break;
+    }
+    for (int error = 0; error <= int(HandoffError::too_many_fds); ++error)
+        if (from(HandoffError(error)) == status) return handoff_error_text(HandoffError(error));
+    return "unknown status";
+}
+
+Socket& Socket::operator=(Socket&& other) noexcept {
+    if (this != &other) {
+        close();
+        fd_ = other.release();
+    }
+    return *this;
+}
+
+int Socket::release() { return std::exchange(fd_, -1); }
+
+void Socket::close() {
+    if (fd_ >= 0) ::close(release());
+}
+
+void Socket::end_connection() {
+    if (fd_ >= 0) shutdown(fd_, SHUT_WR);
+    close();
+}
+
+Queue::Queue(int fd)
+    : socket_(fd), buffer_(std::make_unique<std::uint8_t[]>(process::handoff_message_max)) {}
+
+void Queue::hello() { tell(std::uint8_t(HandoffKind::hello), 0); }
+
+void Queue::taken(Ticket& ticket) {
+    if (std::exchange(ticket.wants_taken, false)) tell(std::uint8_t(HandoffKind::taken), ticket.id);
+}
+
+void Queue::tell(std::uint8_t kind, std::uint64_t id) {
+    if (unsent_.size() == unsent_max) unsent_.pop_front();
+    unsent_.push_back({kind, id});
+    flush();
+}
+
+void Queue::flush() {
+    while (!unsent_.empty()) {
+        const HandoffRecord record{.kind = HandoffKind(unsent_.front().kind),
+                                   .id = unsent_.front().id};
+        std::array<std::uint8_t, process::handoff_header_size> header;
+        encode_handoff(record, header);
+        const Status status = from(process::send_message(fd(), header, {}, {}));
+        if (status == Status::empty) return;
+        if (status == Status::ok)
+            unsent_.pop_front();
+        else
+            unsent_.clear();  // the server has gone, nobody is left to be told
+    }
+}
+
+Status Queue::receive(Handoff& handoff) {
+    flush();
+    handoff = Handoff{};
+    Message message;
+    const auto error =
+        process::receive_message(fd(), {buffer_.get(), process::handoff_message_max}, message);
+    if (error != PassingError::none) return from(error);
+    return fill(handoff, message.size, message);
+}
+
+Status Queue::fill(Handoff& handoff, std::size_t message_size, Message& message) {
+    HandoffRecord record;
+    const Status status =
+        from(decode_handoff({buffer_.get(), message_size}, message.fds.count(), record));
+    if (status != Status::ok) return status;
+    if (record.kind != HandoffKind::request) return Status::not_for_workers;
+    if (!is_stream_socket(message.fds[0])) return Status::not_a_socket;
+
+    if (record.in_memfd()) {
+        handoff.data.resize(record.data_length);
+        if (!read_memfd(message.fds[1], handoff.data)) return Status::short_memfd;
+    } else {
+        const auto* data = reinterpret_cast<const char*>(&buffer_[process::handoff_header_size]);
+        handoff.data.assign(data, record.data_length);
+    }
+    handoff.head_length = record.head_length;
+    handoff.raw_stage = record.raw_stage();
+    handoff.ticket = {record.id, record.socket_index, record.wants_taken()};
+    handoff.client = Socket(message.fds.release(0));
+    fcntl(handoff.client.fd(), F_SETOWN, getpid());  // which worker holds it
+    return Status::ok;
+}
+
+Status Queue::return_socket(Ticket& ticket, int client, std::string_view unread) {
+    HandoffRecord record{.kind = HandoffKind::return_socket,
+                         .id = ticket.id,
+                         .socket_index = ticket.socket_index,
+                         .data_length = unread.size()};
+    Socket memfd;
+    if (unread.size() > process::handoff_inline_max) {
+        if (unread.size() > process::handoff_memfd_max) return Status::bad_lengths;
+        memfd = memfd_with(unread);
+        if (memfd.fd() < 0) return Status::system_error;
+        record.flags = process::handoff_in_memfd;
+        unread = {};
+    }
+    std::array<std::uint8_t, process::handoff_header_size> header;
+    encode_handoff(record, header);
+    const int fds[] = {client, memfd.fd()};
+    const Status status =
+        from(process::send_message(fd(), header, as_bytes(unread), {fds, record.fds_expected()}));
+    if (status == Status::ok) ticket.wants_taken = false;  // a return implies it
+    return status;
+}
+
+}  // namespace fdworker
