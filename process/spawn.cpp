@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -65,6 +66,7 @@ void reset_signals() {
         if (setrlimit(static_cast<__rlimit_resource>(limit.resource), &value) != 0)
             fail("setrlimit");
     }
+    if (program.death_signal && prctl(PR_SET_PDEATHSIG, program.death_signal) != 0) fail("prctl");
     if (program.directory && chdir(program.directory) != 0) fail("chdir");
     reset_signals();
     execve(program.path, program.arguments, program.environment);

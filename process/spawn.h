@@ -23,6 +23,7 @@ struct Program {
     int standard_output;
     int standard_error;
     std::span<const ResourceLimit> limits = {};
+    int death_signal = 0;  // what the program gets when its parent dies; 0: nothing
 };
 
 struct Spawned {

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What the administrator wrote: the directive fd-transfer.server, read and judged.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "lighty/options.h"
+#include "process/spawn.h"
+
+namespace fd_transfer {
+
+// When a request is handed over: after access control, authentication and rewriting, or before.
+enum class Stage { uri, raw };
+
+// Whether the server keeps a duplicate of each socket until the worker has begun to answer.
+enum class Protection {
+    automatic,  // as soon as one worker of the service has said hello
+    always,
+    never,
+};
+
+// One entry of the directive. Seconds and bytes unless the name says otherwise.
+struct Settings {
+    std::string prefix;
+    Stage stage = Stage::uri;
+
+    // Either lighttpd starts the workers ...
+    std::vector<std::string> command;  // program and arguments
+    std::vector<std::pair<std::string, std::string>> environment;
+    std::vector<std::string> copy_environment;  // names; empty: all
+    std::string directory;
+    std::vector<process::ResourceLimit> limits;
+    bool on_demand = false;
+    int64_t restart_wait = 0;  // the longest
+    int64_t grace = 0;
+    // ... or it connects to them.
+    std::string socket;
+    int64_t workers = 0;  // processes, or connections
+
+    int64_t backlog = 0;  // requests
+    int64_t deadline = 0;
+    int64_t retry_after = 0;
+    int64_t queue_bytes = 0;  // 0: the kernel's default
+    int64_t max_record = 0;
+    int64_t log_status = 0;
+    Protection protection = Protection::automatic;
+    int64_t max_untaken = 0;  // duplicates
+    int64_t taken_timeout = 0;
+
+    bool spawned() const { return !command.empty(); }
+};
+
+// Reads one directive's table. Every error is logged; then the result is false and `services` is
+// not complete.
+bool read_services(const array& table, log_error_st* errh, std::vector<Settings>& services);
+
+extern const config_plugin_keys_t directives[];
+
+}  // namespace fd_transfer

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// From a request to a record on the queue.
+#include "mod_fd_transfer/handoff.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "lighty/compat.h"
+#include "mod_fd_transfer/request_text.h"
+#include "mod_fd_transfer/transfer.h"
+
+namespace fd_transfer {
+namespace {
+
+using Outcome = Service::Outcome;
+
+std::span<const uint8_t> bytes(std::string_view text) {
+    return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};
+}
+
+void append_queue(std::string& out, const chunkqueue& queue) {
+    for (const chunk* c = queue.first; c; c = c->next)
+        out.append(c->mem->ptr + c->offset, buffer_clen(c->mem) - size_t(c->offset));
+}
+
+// What has been read of this connection and not been used, in one piece. Valid until the queue
+// changes or the next call.
+std::string_view read_bytes(const chunkqueue& queue) {
+    static std::string gathered;
+    const chunk* const c = queue.first;
+    if (c && !c->next) return {c->mem->ptr + c->offset, buffer_clen(c->mem) - size_t(c->offset)};
+    gathered.clear();
+    append_queue(gathered, queue);
+    return gathered;
+}
+
+// The client's own socket, and neither TLS nor a stream of HTTP/2, can be handed over.
+bool transferable(const request_st* r) {
+    return !r->con->is_ssl_sock && r->http_version <= HTTP_VERSION_1_1;
+}
+
+void write_head(request_st* r, std::string& out) {
+    buffer* const text = r->tmp_buf;
+    buffer_clear(text);
+    http_method_append(text, r->http_method);
+    const std::string method(lighty::view(text));
+    buffer_clear(text);
+    http_version_append(text, r->http_version);
+    RequestText head(out, method, lighty::view(r->target_orig), lighty::view(text));
+    for (uint32_t i = 0; i < r->rqst_headers.used; ++i) {
+        const auto& field = *reinterpret_cast<const data_string*>(r->rqst_headers.data[i]);
+        head.field(lighty::view(field.key), lighty::view(field.value));
+    }
+    head.end(r->reqbody_length == -1);
+}
+
+// What the access log can show: %{FD_TRANSFER_SERVICE}e and %{FD_TRANSFER_QUEUE}e.
+void note_for_log(request_st* r, Service& service) {
+    const Settings& settings = service.settings();
+    http_header_env_set(r, CONST_STR_LEN("FD_TRANSFER_SERVICE"), settings.prefix.data(),
+                        uint32_t(settings.prefix.size()));
+    r->http_status = int(settings.log_status);
+}
+
+// Makes an unpatched server let go of the connection without touching the client's socket: what
+// it shuts down and closes is an unconnected dummy in its place.
+handler_t leave_unpatched(request_st* r) {
+    connection* const con = r->con;
+    static const int dummy = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    fdevent_fdnode_event_del(con->srv->ev, con->fdn);
+    if (dup3(dummy, con->fd, O_CLOEXEC) < 0)
+        log_perror(r->conf.errh, __FILE__, __LINE__, "fd-transfer: dup3()");
+    chunkqueue_reset(con->read_queue);
+    r->keep_alive = 0;
+    return HANDLER_ERROR;
+}
+
+// The socket is the worker's now.
+handler_t leave(request_st* r, Service& service) {
+    note_for_log(r, service);
+    if (!lighty::server_has_request_raw()) return leave_unpatched(r);
+    r->state = lighty::state_forward;
+    return HANDLER_WAIT_FOR_EVENT;
+}
+
+Pending& make_pending(request_st* r, const PluginData* p, Service& service) {
+    auto* const pending = new Pending{.request = r, .service = &service, .head = {}};
+    r->plugin_ctx[p->id] = pending;
+    return *pending;
+}
+
+handler_t refuse(Pending& pending, int status) {
+    pending.state = Pending::State::refused;
+    ++pending.service->statistics()[Statistics::refused];
+    return lighty::refuse(pending.request, status);
+}
+
+handler_t wait(Pending& pending) {
+    return pending.service->enqueue(pending) ? HANDLER_WAIT_FOR_EVENT : refuse(pending, 503);
+}
+
+// First attempt to hand over a request that was claimed.
+handler_t begin(Pending& pending) {
+    write_head(pending.request, pending.head);
+    if (pending.service->busy()) return wait(pending);
+    switch (send_pending(pending)) {
+        case Outcome::sent:
+            return leave(pending.request, *pending.service);
+        case Outcome::too_big:
+            return refuse(pending, 413);
+        case Outcome::full:
+            break;
+    }
+    return wait(pending);
+}
+
+}  // namespace
+
+uint32_t socket_index(const connection* con) {
+    const server_socket_array& sockets = con->srv->srv_sockets;
+    uint32_t index = 0;
+    while (index < sockets.used && sockets.ptr[index] != con->srv_socket) ++index;
+    return index;
+}
+
+Outcome send_pending(Pending& pending) {
+    request_st* const r = pending.request;
+    const size_t head_length = pending.head.size();
+    append_queue(pending.head, *r->con->read_queue);
+    const Outcome outcome = pending.service->send(r, bytes(pending.head), head_length);
+    if (outcome != Outcome::sent) pending.head.resize(head_length);
+    return outcome;
+}
+
+handler_t handle_request_raw(request_st* r, void* plugin_data) {
+    auto* const p = static_cast<PluginData*>(plugin_data);
+    Service* const service = p->transfer->service(r, Stage::raw);
+    if (!service || !transferable(r)) return HANDLER_GO_ON;
+
+    const std::string_view data = read_bytes(*r->con->read_queue);
+    const Outcome outcome =
+        service->busy() ? Outcome::full : service->send(r, bytes(data), r->rqst_header_len);
+    if (outcome == Outcome::sent) {
+        leave(r, *service);
+        return HANDLER_FINISHED;
+    }
+    Pending& pending = make_pending(r, p, *service);
+    if (outcome == Outcome::too_big) return refuse(pending, 413);
+    // lighttpd is about to drop the head. What follows it stays in its queue.
+    pending.head.assign(data.substr(0, r->rqst_header_len));
+    if (!service->enqueue(pending)) return refuse(pending, 503);
+    lighty::set_handler_module(r, p);
+    return HANDLER_GO_ON;
+}
+
+handler_t handle_uri_clean(request_st* r, void* plugin_data) {
+    auto* const p = static_cast<PluginData*>(plugin_data);
+    if (r->handler_module || r->error_handler_saved_status || !transferable(r))
+        return HANDLER_GO_ON;
+    if (Service* const service = p->transfer->service(r, Stage::uri)) {
+        make_pending(r, p, *service);
+        lighty::set_handler_module(r, p);
+    }
+    return HANDLER_GO_ON;
+}
+
+handler_t handle_subrequest(request_st* r, void* plugin_data) {
+    auto* const p = static_cast<PluginData*>(plugin_data);
+    auto* const pending = static_cast<Pending*>(r->plugin_ctx[p->id]);
+    if (!pending) return HANDLER_ERROR;
+    switch (pending->state) {
+        case Pending::State::claimed:
+            return begin(*pending);
+        case Pending::State::waiting:
+            return HANDLER_WAIT_FOR_EVENT;
+        case Pending::State::sent:
+            return leave(r, *pending->service);
+        case Pending::State::refused:
+            break;
+    }
+    return refuse(*pending, 503);
+}
+
+handler_t handle_response_start(request_st* r, void* plugin_data) {
+    const auto* const p = static_cast<PluginData*>(plugin_data);
+    const auto* const pending = static_cast<Pending*>(r->plugin_ctx[p->id]);
+    if (!pending || pending->state != Pending::State::refused || r->http_status != 503)
+        return HANDLER_GO_ON;
+    const std::string seconds = std::to_string(pending->service->settings().retry_after);
+    http_header_response_set(r, HTTP_HEADER_OTHER, CONST_STR_LEN("Retry-After"), seconds.data(),
+                             uint32_t(seconds.size()));
+    return HANDLER_GO_ON;
+}
+
+handler_t handle_request_reset(request_st* r, void* plugin_data) {
+    const auto* const p = static_cast<PluginData*>(plugin_data);
+    if (auto* const pending = static_cast<Pending*>(r->plugin_ctx[p->id])) {
+        pending->service->forget(*pending);
+        delete pending;
+        r->plugin_ctx[p->id] = nullptr;
+    }
+    return HANDLER_GO_ON;
+}
+
+}  // namespace fd_transfer

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The module's entry, and which of lighttpd's hooks lead where.
+#include <stdlib.h>
+#include <string.h>
+
+#include "lighty/compat.h"
+#include "mod_fd_transfer/handoff.h"
+#include "mod_fd_transfer/transfer.h"
+
+namespace fd_transfer {
+namespace {
+
+Transfer& transfer(void* plugin_data) { return *static_cast<PluginData*>(plugin_data)->transfer; }
+
+handler_t set_defaults(server* srv, void* p) {
+    return transfer(p).configure(srv, static_cast<PluginData*>(p)) ? HANDLER_GO_ON : HANDLER_ERROR;
+}
+
+handler_t worker_init(server* srv, void* p) {
+    return transfer(p).start(srv) ? HANDLER_GO_ON : HANDLER_ERROR;
+}
+
+handler_t handle_trigger(server*, void* p) {
+    transfer(p).trigger();
+    return HANDLER_GO_ON;
+}
+
+plugin hooks() {
+    plugin p;
+    memset(&p, 0, sizeof(p));
+    p.name = "fd_transfer";
+    p.version = lighty::server_version_id();
+    p.init = []() -> void* {
+        auto* const data = static_cast<PluginData*>(calloc(1, sizeof(PluginData)));
+        if (!data) abort();
+        data->transfer = new Transfer;
+        return data;
+    };
+    p.cleanup = [](void* data) { delete &transfer(data); };
+    p.set_defaults = set_defaults;
+    p.worker_init = worker_init;
+    p.handle_trigger = handle_trigger;
+    p.handle_uri_clean = handle_uri_clean;
+    p.handle_subrequest = handle_subrequest;
+    p.handle_response_start = handle_response_start;
+    p.handle_request_reset = handle_request_reset;
+    return p;
+}
+
+}  // namespace
+}  // namespace fd_transfer
+
+extern "C" __attribute__((visibility("default"))) int mod_fd_transfer_plugin_init(plugin* p) {
+    const plugin hooks = fd_transfer::hooks();
+    memcpy(p, &hooks, sizeof(hooks));
+    lighty::set_request_raw(p, fd_transfer::handle_request_raw);
+    return 0;
+}

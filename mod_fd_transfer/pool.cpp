@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The workers that lighttpd starts, as lighttpd sees them.
+#include "mod_fd_transfer/pool.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include <string>
+
+#include "mod_fd_transfer/supervisor.h"
+
+namespace fd_transfer {
+
+Pool::Pool(const std::vector<std::unique_ptr<Service>>& services, server* srv) : srv_(srv) {
+    for (const auto& service : services)
+        if (service->settings().spawned()) services_.push_back(service.get());
+}
+
+bool Pool::start() {
+    if (services_.empty()) return true;
+    std::vector<Supervised> supervised;
+    for (const Service* service : services_)
+        supervised.push_back({&service->settings(), service->workers_fd()});
+    control_ = start_supervisor(supervised);
+    if (!control_) {
+        log_perror(srv_->errh, __FILE__, __LINE__,
+                   "fd-transfer: cannot start the supervisor of the workers");
+        return false;
+    }
+    node_ = fdevent_register(srv_->ev, control_.get(), on_event, this);
+    fdevent_fdnode_event_set(srv_->ev, node_, FDEVENT_IN);
+    ++srv_->cur_fds;
+    return true;
+}
+
+void Pool::trigger() {
+    if (!services_.empty() && !control_) start();
+}
+
+handler_t Pool::on_event(void* context, int) {
+    Pool& pool = *static_cast<Pool*>(context);
+    while (pool.read_notice()) {
+    }
+    return HANDLER_FINISHED;
+}
+
+// False if there is none.
+bool Pool::read_notice() {
+    Notice notice;
+    const ssize_t size = recv(control_.get(), &notice, sizeof(notice), MSG_DONTWAIT);
+    if (size < 0 && (errno == EAGAIN || errno == EINTR)) return false;
+    if (size != sizeof(notice)) {
+        log_error(srv_->errh, __FILE__, __LINE__,
+                  "fd-transfer: the supervisor of the workers has died; starting another");
+        close();
+        for (Service* service : services_) service->statistics()[Statistics::workers] = 0;
+        return false;
+    }
+    Service& service = *services_[notice.service];
+    switch (notice.kind) {
+        case Notice::started:
+            service.worker_started(notice.pid);
+            break;
+        case Notice::ended:
+            log_ended(service, notice.pid, notice.status);
+            service.worker_ended(notice.pid);
+            break;
+        case Notice::failed:
+            ++service.statistics()[Statistics::failed];
+            log_error(srv_->errh, __FILE__, __LINE__,
+                      "fd-transfer.server \"%s\": cannot start %s: %s: %s",
+                      service.settings().prefix.c_str(), service.settings().command[0].c_str(),
+                      notice.step, strerror(notice.status));
+            break;
+    }
+    return true;
+}
+
+void Pool::log_ended(const Service& service, pid_t pid, int status) const {
+    const bool killed = WIFSIGNALED(status);
+    log_error(srv_->errh, __FILE__, __LINE__,
+              "fd-transfer.server \"%s\": worker %d %s %d; starting another",
+              service.settings().prefix.c_str(), int(pid),
+              killed ? "was killed by signal" : "exited with status",
+              killed ? WTERMSIG(status) : WEXITSTATUS(status));
+}
+
+void Pool::close() {
+    if (!control_) return;
+    fdevent_fdnode_event_del(srv_->ev, node_);
+    fdevent_unregister(srv_->ev, node_);
+    node_ = nullptr;
+    --srv_->cur_fds;
+    control_.reset();
+}
+
+}  // namespace fd_transfer

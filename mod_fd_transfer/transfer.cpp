@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The module at work in one lighttpd process.
+#include "mod_fd_transfer/transfer.h"
+
+#include "lighty/options.h"
+
+namespace fd_transfer {
+
+bool Transfer::configure(server* srv, PluginData* p) {
+    if (!config_plugin_values_init(srv, p, directives, "mod_fd_transfer")) return false;
+    bool good = true;
+    for (int i = 0; i < p->nconfig; ++i) {
+        const config_plugin_value_t* value = p->cvlist + p->cvlist[i].v.u2[0];
+        if (i == 0 && !p->cvlist[0].v.u2[1]) continue;  // nothing in the global scope
+        for (; value->k_id != -1; ++value)
+            good = add_scope(srv, p->cvlist[i].k_id, *value->v.a) && good;
+    }
+    return good;
+}
+
+bool Transfer::add_scope(server* srv, int condition, const array& table) {
+    std::vector<Settings> read;
+    if (!read_services(table, srv->errh, read)) return false;
+    Scope& scope = scopes_.emplace_back(Scope{condition, {}});
+    for (Settings& settings : read) {
+        services_.push_back(std::make_unique<Service>(std::move(settings), srv));
+        scope.routes.add(services_.back()->settings().prefix, services_.back().get());
+    }
+    return true;
+}
+
+bool Transfer::start(server* srv) {
+    for (const auto& service : services_) {
+        if (service->open()) continue;
+        log_perror(srv->errh, __FILE__, __LINE__,
+                   "fd-transfer.server \"%s\": cannot make the queue",
+                   service->settings().prefix.c_str());
+        return false;
+    }
+    pool_.emplace(services_, srv);
+    return pool_->start();
+}
+
+void Transfer::trigger() {
+    if (!pool_) return;  // the parent of server.max-worker processes
+    pool_->trigger();
+    for (const auto& service : services_) service->trigger();
+}
+
+Service* Transfer::service(request_st* r, Stage stage) const {
+    // As everywhere in lighttpd, the last scope that holds replaces those before it.
+    for (auto scope = scopes_.rbegin(); scope != scopes_.rend(); ++scope) {
+        if (scope->condition != 0 && !config_check_cond(r, scope->condition)) continue;
+        Service* const found = scope->routes.find(lighty::view(r->uri.path));
+        return found && found->settings().stage == stage ? found : nullptr;
+    }
+    return nullptr;
+}
+
+}  // namespace fd_transfer

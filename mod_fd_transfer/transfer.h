@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The module at work in one lighttpd process: its services, and which of them a request is for.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "lighty/lighttpd.h"
+#include "mod_fd_transfer/handoff.h"
+#include "mod_fd_transfer/pool.h"
+#include "mod_fd_transfer/routes.h"
+#include "mod_fd_transfer/service.h"
+
+namespace fd_transfer {
+
+class Transfer {
+  public:
+    // Reads and checks the configuration. False, logged, if it is wrong.
+    bool configure(server* srv, PluginData* p);
+
+    // In the process that serves: makes the queues and starts the workers. False, logged, if that
+    // is impossible.
+    bool start(server* srv);
+
+    // Once a second.
+    void trigger();
+
+    // The service that this request is for at this stage; nullptr if there is none. The longest
+    // prefix wins, whatever its stage.
+    Service* service(request_st* r, Stage stage) const;
+
+  private:
+    // Where the directive stands: the global scope (0) or a condition.
+    struct Scope {
+        int condition;
+        Routes<Service> routes;
+    };
+
+    bool add_scope(server* srv, int condition, const array& table);
+
+    std::vector<Scope> scopes_;
+    std::vector<std::unique_ptr<Service>> services_;
+    std::optional<Pool> pool_;
+};
+
+}  // namespace fd_transfer

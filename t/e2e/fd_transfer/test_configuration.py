@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""A bad configuration stops lighttpd, and `lighttpd -tt`, with directive, value and remedy."""
+import os
+
+import pytest
+
+from service import REPORT, service, services
+
+LONG = "/run/" + "x" * 103  # 108 bytes
+
+CASES = {
+    "missing program": ({"bin_path": "/no/such/program"},
+                        ["bin-path", "/no/such/program", "does not exist", "executable file"]),
+    "not executable": ({"bin_path": "/etc/passwd"}, ["/etc/passwd", "not executable"]),
+    "a directory": ({"bin_path": "/tmp"}, ["/tmp", "is not a file"]),
+    "relative path": ({"bin_path": "worker"}, ['"worker"', "absolute path"]),
+    "no workers": ({"workers": 0}, ['"workers"', '"0"', "use 1 to"]),
+    "socket path too long": ({"bin_path": "", "socket": LONG}, ["socket", LONG, "107 bytes"]),
+    "neither program nor socket": ({"bin_path": ""}, ["bin-path", "is empty"]),
+    "both": ({"socket": "/run/x"}, ["bin-path", '"socket"', "both"]),
+    "unknown stage": ({"stage": "cooked"}, ["stage", '"cooked"', '"uri" "raw"']),
+    "unknown option": ({"colour": "red"}, ['"colour"', "unknown option", '"workers"']),
+    "deadline out of range": ({"deadline": 99999}, ["deadline", "99999", "use 1 to 3600"]),
+    "unknown limit": ({"limits": {"memory": 1}}, ["limits", '"memory"', '"nofile"']),
+    "limit that is no number": ({"limits": {"nofile": "many"}}, ["limits", '"many"', "setrlimit"]),
+    "missing directory": ({"working_directory": "/no/dir"},
+                          ["working-directory", "/no/dir", "create it"]),
+    "unknown taken": ({"taken": "perhaps"}, ["taken", '"perhaps"', '"never"']),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_wrong_value_is_named(make, name):
+    options, expected = CASES[name]
+    check(make(service(**options)), ["fd-transfer.server", "/hot/", *expected])
+
+
+def check(server, expected):
+    result = server.check_config()
+    assert result.returncode != 0
+    for part in expected:
+        assert part in result.stderr, result.stderr
+    with pytest.raises(AssertionError, match="did not start"):
+        server.start()
+    for part in expected:
+        assert part in server.log_text() + server.output.read_text()
+
+
+def test_a_prefix_without_slash_is_named(make):
+    check(make(service(prefix="hot")), ['"hot"', "slash", "/hot/"])
+
+
+def test_an_entry_that_is_no_table_is_named(make):
+    server = make('fd-transfer.server = ( "/hot/" => "x" )\n')
+    assert server.check_config().returncode != 0
+
+
+def test_raw_without_the_hook_is_named(make, patched):
+    if patched:
+        assert make(service(stage="raw")).check_config().returncode == 0
+    else:
+        check(make(service(stage="raw")), ["stage", '"raw"', "patches", '"uri"'])
+
+
+def test_a_good_configuration_passes(make):
+    server = make(services({
+        "/a/": {"bin-path": f"{REPORT} one two", "workers": 2, "stage": "uri",
+                "bin-environment": {"A": "1"}, "bin-copy-environment": ["PATH"],
+                "limits": {"nofile": 64}, "working-directory": "/tmp", "start": "demand"},
+        "/b/": {"socket": "/run/b.handoff", "deadline": 3}}))
+    result = server.check_config()
+    assert result.returncode == 0, result.stderr
+    assert "fd-transfer" not in result.stderr
+    assert not os.path.exists("/run/b.handoff")
+
+
+def test_all_errors_are_reported_at_once(make):
+    result = make(service(workers=0, deadline=0, stage="cooked")).check_config()
+    for part in ['"workers"', '"deadline"', '"stage"']:
+        assert part in result.stderr
