@@ -52,10 +52,19 @@ void set_request_raw(plugin* p, RequestRawHook hook) {
     if (server_has_request_raw()) set_request_raw_member(p, hook);
 }
 
-handler_t refuse(request_st* r, int status) {
+handler_t refuse(request_st* r, int status, std::string_view text) {
     r->http_status = status;
-    r->handler_module = nullptr;
+    if (text.empty()) {
+        r->handler_module = nullptr;  // that is how lighttpd knows that its error page is wanted
+        return HANDLER_FINISHED;
+    }
+    http_header_response_set(r, HTTP_HEADER_CONTENT_TYPE, CONST_STR_LEN("Content-Type"),
+                             CONST_STR_LEN("text/plain; charset=utf-8"));
+    chunkqueue_append_mem(&r->write_queue, text.data(), text.size());
+    r->resp_body_finished = 1;
     return HANDLER_FINISHED;
 }
+
+bool is_stopping(const server* srv) { return srv->graceful_expire_ts != 0; }
 
 }  // namespace lighty

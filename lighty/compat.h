@@ -6,6 +6,7 @@
 // our hook? which version id does it want?) are found out at load time.
 #pragma once
 
+#include <string_view>
 #include <type_traits>
 
 #include "lighty/lighttpd.h"
@@ -46,8 +47,13 @@ bool is_handler_module(const Request* r, const PluginData* data) {
         return reinterpret_cast<const void*>(r->handler_module) == data;
 }
 
-// Records that this response is an error with this status and an empty body to be filled by
-// lighttpd. Returns what a handler then returns.
-handler_t refuse(request_st* r, int status);
+// Answers with this error status; returns what a handler then returns. With `text` that is the
+// body, and the response's header fields are kept; without, lighttpd puts its own error page and
+// fields in their place.
+handler_t refuse(request_st* r, int status, std::string_view text = {});
+
+// Whether the server has begun to stop, or to re-read its configuration: it waits only for the
+// connections that are open.
+bool is_stopping(const server* srv);
 
 }  // namespace lighty

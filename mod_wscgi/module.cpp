@@ -20,7 +20,6 @@ struct Module {
     Configuration configuration;
     process::ProgramTable programs;
     std::unordered_set<Session*> sessions;
-    bool shutting_down = false;
 };
 
 // Allocated with calloc() and freed by lighttpd, hence plain.
@@ -92,10 +91,13 @@ handler_t handle_request_reset(request_st* r, void* plugin_data) {
     return HANDLER_GO_ON;
 }
 
-handler_t handle_trigger(server*, void* plugin_data) {
+handler_t handle_trigger(server* srv, void* plugin_data) {
     Module& module = module_of(plugin_data);
     module.programs.tick(log_monotonic_secs);
-    for (Session* const session : module.sessions) session->tick();
+    for (Session* const session : module.sessions) {
+        if (lighty::is_stopping(srv)) session->shut_down();
+        session->tick();
+    }
     return HANDLER_GO_ON;
 }
 

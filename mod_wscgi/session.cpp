@@ -82,11 +82,12 @@ handler_t Session::run() {
 
 // ---- The handshake
 
+// What is wrong with the request is said to the client too; what is wrong here is not its business.
 handler_t Session::refuse(int status, const std::string& reason) {
     log_error(r_->conf.errh, __FILE__, __LINE__, "wscgi %s: %s refused with %d: %s", id_.c_str(),
               r_->target_orig.ptr, status, reason.c_str());
     stage_ = Stage::ended;
-    return lighty::refuse(r_, status);
+    return lighty::refuse(r_, status, status < 500 ? reason + "\n" : "");
 }
 
 handler_t Session::begin() {
@@ -136,8 +137,8 @@ handler_t Session::read_answer() {
     set_program_fields(r_, headers);
     const int accepted = r_->http_version > HTTP_VERSION_1_1 ? 200 : 101;
     if (headers.status != 101 && headers.status != accepted)
-        return refuse(headers.status ? headers.status : 502,
-                      headers.status ? "by the program" : "program's header has no Status");
+        return headers.status ? refuse(headers.status, "refused by the program")
+                              : refuse(502, "program's header has no Status");
     unframed_.erase(unframed_.begin(), unframed_.end() - static_cast<ptrdiff_t>(bytes.size()));
     upgrade(accepted);
     return relay();
@@ -288,7 +289,6 @@ void Session::tick() {
 void Session::shut_down() {
     if (relay_ && stage_ == Stage::open)
         relay_->shut_down(ws::close_code::going_away, "server is going away");
-    joblist_append(con_);
 }
 
 void Session::log_end() const {

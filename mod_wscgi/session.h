@@ -31,7 +31,7 @@ class Session final : ClientOutput {
     // To be called about once a second; run() follows through the connection's job queue.
     void tick();
 
-    // The server stops.
+    // The server stops: asks the client to leave. tick() must follow.
     void shut_down();
 
   private:

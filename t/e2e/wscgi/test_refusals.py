@@ -66,7 +66,6 @@ def without(name):
     (without("Sec-WebSocket-Key"), 400),
     ([*without("Sec-WebSocket-Key"), "Sec-WebSocket-Key: short"], 400),
     ([*UPGRADE, "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="], 400),
-    (without("Connection"), 400),
     ([*UPGRADE, "X-A: 1", "X_A: 2"], 400),
     (without("Upgrade"), 404),
 ])
@@ -75,6 +74,11 @@ def test_handshakes_are_accepted_and_refused_with_the_right_status(serve, lines,
     assert request(server, lines)[0] == status
     if status != 101:
         assert not server.children()
+
+
+def test_an_upgrade_that_the_connection_field_does_not_name_is_none(serve):
+    # Newer versions of lighttpd take the Upgrade field away before a module sees it.
+    assert request(serve({"/ws": CAT}), without("Connection"))[0] in (400, 404)
 
 
 def test_a_wrong_version_is_told_the_right_one(serve):
