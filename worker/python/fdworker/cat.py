@@ -87,7 +87,7 @@ class Front:
 
     def _hand_over(self, client: socket.socket, data: bytes, head_length: int) -> None:
         fcntl.fcntl(client, fcntl.F_SETOWN, os.getpid())  # nobody has received it yet
-        flags = Flag.RAW_STAGE if self._options.raw else Flag(0)
+        flags = Flag.RAW_STAGE if self._options.raw else 0
         if self._said_hello:
             flags |= Flag.WANTS_TAKEN
         if self._options.memfd or len(data) > INLINE_MAX:
@@ -113,7 +113,7 @@ class Front:
             if late:
                 with contextlib.suppress(OSError):
                     client.send(QUEUE_FULL)
-            elif Flag.WANTS_TAKEN in record.flags:
+            elif record.flags & Flag.WANTS_TAKEN:
                 self._duplicates[record.id] = client
                 continue
             client.close()

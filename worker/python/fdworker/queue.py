@@ -49,10 +49,10 @@ class Handoff:
         self.head = data[: record.head_length]
         self.rest = data[record.head_length :]
         self.id = record.id
-        self.raw_stage = Flag.RAW_STAGE in record.flags
+        self.raw_stage = bool(record.flags & Flag.RAW_STAGE)
         self._socket_index = record.socket_index
         self._queue = queue
-        self._untold = Flag.WANTS_TAKEN in record.flags
+        self._untold = bool(record.flags & Flag.WANTS_TAKEN)
 
     def __enter__(self) -> Handoff:
         return self

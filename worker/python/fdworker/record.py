@@ -28,7 +28,7 @@ class Kind(enum.IntEnum):
     RETURN = 4
 
 
-class Flag(enum.IntFlag):
+class Flag:
     """Bits of `Record.flags`; all others are zero."""
 
     IN_MEMFD = 1
@@ -84,7 +84,7 @@ class Record:
     """The header's fields."""
 
     kind: Kind
-    flags: Flag = Flag(0)
+    flags: int = 0
     id: int = 0
     socket_index: int = 0
     head_length: int = 0
@@ -92,7 +92,7 @@ class Record:
 
     @property
     def in_memfd(self) -> bool:
-        return Flag.IN_MEMFD in self.flags
+        return bool(self.flags & Flag.IN_MEMFD)
 
     @property
     def inline_length(self) -> int:
@@ -105,8 +105,8 @@ class Record:
 
 ALLOWED_FLAGS = {
     Kind.REQUEST: Flag.IN_MEMFD | Flag.RAW_STAGE | Flag.WANTS_TAKEN,
-    Kind.HELLO: Flag(0),
-    Kind.TAKEN: Flag(0),
+    Kind.HELLO: 0,
+    Kind.TAKEN: 0,
     Kind.RETURN: Flag.IN_MEMFD,
 }
 
@@ -135,7 +135,7 @@ def decode(message: bytes, fd_count: int) -> Record:
         raise RecordError(Reason.BAD_KIND)
     if flags & ~ALLOWED_FLAGS[kind]:
         raise RecordError(Reason.BAD_FLAGS)
-    record = Record(Kind(kind), Flag(flags), *numbers)
+    record = Record(Kind(kind), flags, *numbers)
     if not _lengths_agree(record, len(message)):
         raise RecordError(Reason.BAD_LENGTHS)
     if fd_count < record.fds_expected:

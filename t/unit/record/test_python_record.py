@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""fdworker's decoder against the vectors, and its queue against bad messages."""
+
+import array
+import contextlib
+import dataclasses
+import os
+import pathlib
+import socket
+
+import pytest
+
+from fdworker import HandoffQueue, QueueClosed, Reason, RecordError, passing
+from fdworker.record import MESSAGE_MAX, Kind, Record, decode, encode
+
+REQUEST = b"GET /hot/ HTTP/1.1\r\nHost: a\r\n\r\n"
+GOOD = Record(Kind.REQUEST, 0, 7, 3, len(REQUEST), len(REQUEST))
+
+
+def vectors():
+    for line in (pathlib.Path(__file__).parent / "vectors.txt").read_text().splitlines():
+        if not line.startswith("#"):
+            name, fds, expected, text, *fields = line.split(" ")
+            text, _, zeros = text.strip("-").partition("+")
+            message = bytes.fromhex(text) + bytes(int(zeros or 0))
+            fields = {k: int(v) for k, v in (f.split("=") for f in fields)}
+            yield pytest.param(int(fds), expected, message, fields, id=name)
+
+
+@pytest.mark.parametrize("fds, expected, message, fields", vectors())
+def test_every_vector_decodes_as_it_says(fds, expected, message, fields):
+    if expected != "none":
+        with pytest.raises(RecordError) as error:
+            decode(message, fds)
+        assert error.value.reason.value == expected
+        assert str(error.value)
+    else:
+        record = decode(message, fds)
+        assert dataclasses.asdict(record) == fields
+        assert encode(record) == message[:32]
+        assert record.fds_expected == fds
+
+
+def test_there_are_vectors():
+    assert len(list(vectors())) > 40
+
+
+def open_fds():
+    return set(os.listdir("/proc/self/fd"))
+
+
+class Bench:
+    def __init__(self, stack):
+        pair = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.server, self.worker_end = pair
+        self.client, self.accepted = socket.socketpair()
+        for sock in (*pair, self.client, self.accepted):
+            stack.enter_context(sock)
+        self.queue = HandoffQueue(self.worker_end)
+
+    def send(self, message, fds):
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+        self.server.sendmsg([message], rights)
+
+    def good_one_arrives(self):
+        self.send(encode(GOOD) + REQUEST, [self.accepted.fileno()])
+        with self.queue.receive() as handoff:
+            assert handoff.data == REQUEST
+        self.client, self.accepted = socket.socketpair()
+
+    def told(self):
+        message, fds, _ = passing.receive(self.server)
+        with fds:
+            return decode(message, len(fds)), message[32:]
+
+
+@pytest.fixture
+def bench():
+    with contextlib.ExitStack() as stack:
+        yield Bench(stack)
+
+
+def changed(**fields):
+    return encode(dataclasses.replace(GOOD, **fields))
+
+
+BAD = {
+    "nothing but an fd": (b"", 1, Reason.SHORT_HEADER),
+    "one byte": (b"L", 1, Reason.SHORT_HEADER),
+    "header cut": (encode(GOOD)[:31], 1, Reason.SHORT_HEADER),
+    "wrong magic": (b"X" + encode(GOOD)[1:] + REQUEST, 1, Reason.BAD_MAGIC),
+    "version 2": (b"LFDT\2" + encode(GOOD)[5:] + REQUEST, 1, Reason.BAD_VERSION),
+    "unknown kind": (changed(kind=9) + REQUEST, 1, Reason.BAD_KIND),
+    "unknown flag": (changed(flags=128) + REQUEST, 1, Reason.BAD_FLAGS),
+    "data cut": (encode(GOOD) + REQUEST[:-1], 1, Reason.BAD_LENGTHS),
+    "oversized": (encode(GOOD) + bytes(MESSAGE_MAX), 1, Reason.TRUNCATED_DATA),
+    "no fd": (encode(GOOD) + REQUEST, 0, Reason.MISSING_FD),
+    "three fds": (encode(GOOD) + REQUEST, 3, Reason.TOO_MANY_FDS),
+    "more fds than room": (encode(GOOD) + REQUEST, 100, Reason.TRUNCATED_FDS),
+    "memfd too short": (changed(flags=1, data_length=99), "memfd", Reason.SHORT_MEMFD),
+    "not a socket": (encode(GOOD) + REQUEST, "pipe", Reason.NOT_A_SOCKET),
+    "a worker's kind": (encode(Record(Kind.HELLO)), 0, Reason.NOT_FOR_WORKERS),
+}
+
+
+@pytest.mark.parametrize("message, fds, reason", BAD.values(), ids=BAD.keys())
+def test_bad_messages_are_refused_and_the_queue_goes_on(bench, message, fds, reason):
+    memfd, pipe = passing.memfd_with(REQUEST), os.pipe()
+    numbers = {"memfd": [bench.accepted.fileno(), memfd], "pipe": [pipe[0]]}
+    before = open_fds()
+    bench.send(message, numbers.get(fds) or [bench.accepted.fileno()] * fds)
+    with pytest.raises(RecordError) as error:
+        bench.queue.receive()
+    assert error.value.reason is reason
+    assert open_fds() == before
+    bench.good_one_arrives()
+    for fd in (memfd, *pipe):
+        os.close(fd)
+
+
+def test_credentials_before_the_fds_do_not_matter(bench):
+    bench.worker_end.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+    bench.good_one_arrives()
+
+
+def test_receiving_never_blocks(bench):
+    assert bench.queue.receive() is None
+
+
+def test_the_end_of_the_queue_means_drain(bench):
+    bench.server.close()
+    with pytest.raises(QueueClosed):
+        bench.queue.receive()
+
+
+def test_taken_is_said_once_and_only_if_wanted(bench):
+    for flags in (0, 4):
+        bench.send(changed(flags=flags) + REQUEST, [bench.accepted.fileno()])
+        handoff = bench.queue.receive()
+        handoff.taken()
+        handoff.taken()
+    assert bench.told()[0] == Record(Kind.TAKEN, id=7)
+    with pytest.raises(BlockingIOError):
+        passing.receive(bench.server)
+
+
+@pytest.mark.parametrize("size", [0, 5, 65536, 65537])
+def test_a_socket_is_given_back_with_its_unread_bytes(bench, size):
+    bench.send(encode(GOOD) + REQUEST, [bench.accepted.fileno()])
+    handoff = bench.queue.receive()
+    assert handoff.give_back(b"x" * size)
+    record, inline = bench.told()
+    assert (record.kind, record.id, record.socket_index) == (Kind.RETURN, 7, 3)
+    assert record.data_length == size
+    assert inline == (b"" if record.in_memfd else b"x" * size)
+
+
+def test_what_cannot_be_given_back_stays_open(bench):
+    given = True
+    while given:
+        bench.send(encode(GOOD) + REQUEST, [bench.accepted.fileno()])
+        handoff = bench.queue.receive()
+        given = handoff.give_back()
+    assert handoff.sock.fileno() >= 0
+    handoff.close()

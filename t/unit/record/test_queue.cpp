@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// libfdworker's queue: good records become hand-offs, every bad one is a typed status that closes
+// what came with it, and the next hand-off still arrives.
+#include <arpa/inet.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <fdworker.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <string>
+#include <vector>
+
+#include "process/fd_passing.h"
+#include "process/handoff_record.h"
+
+// clang-format off: check.h defines fail() as a macro, so it comes after the C++ headers.
+#include <check.h>
+// clang-format on
+
+using namespace process;
+using fdworker::Status;
+
+namespace {
+
+const std::string request = "GET /hot/ HTTP/1.1\r\nHost: a\r\n\r\n";
+
+int open_fds() {
+    DIR* directory = opendir("/proc/self/fd");
+    int count = 0;
+    while (readdir(directory) != nullptr) ++count;
+    closedir(directory);
+    return count;
+}
+
+// A server's end, a worker's queue, and a client's connection to hand over.
+struct Bench {
+    int server = -1, client = -1, accepted = -1;
+    fdworker::Queue queue{connect_queue()};
+
+    int connect_queue() {
+        int ends[2];
+        ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+        client = ends[0];
+        accepted = ends[1];
+        ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), 0);
+        server = ends[0];
+        return ends[1];
+    }
+    ~Bench() {
+        for (const int fd : {server, client, accepted}) close(fd);
+    }
+
+    void send(const HandoffRecord& record, const std::string& data, std::vector<int> fds) {
+        std::uint8_t header[handoff_header_size];
+        encode_handoff(record, header);
+        send_bytes({header, sizeof header}, data, fds);
+    }
+    void send_bytes(std::span<const std::uint8_t> header, const std::string& data,
+                    std::vector<int> fds) {
+        const auto* bytes = reinterpret_cast<const std::uint8_t*>(data.data());
+        ck_assert(send_message(server, header, {bytes, data.size()}, fds) == PassingError::none);
+    }
+    HandoffRecord record() const {
+        return {.id = 7,
+                .socket_index = 3,
+                .head_length = std::uint32_t(request.size()),
+                .data_length = request.size()};
+    }
+    // What the worker told the server.
+    HandoffRecord told(ReceivedMessage& message) {
+        std::uint8_t buffer[handoff_message_max];
+        ck_assert(receive_message(server, buffer, message) == PassingError::none);
+        HandoffRecord record;
+        ck_assert(decode_handoff({buffer, message.size}, message.fds.count(), record) ==
+                  HandoffError::none);
+        return record;
+    }
+    void good_one_arrives() {
+        send(record(), request, {accepted});
+        fdworker::Handoff handoff;
+        ck_assert_int_eq(int(queue.receive(handoff)), int(Status::ok));
+        ck_assert_str_eq(handoff.data.c_str(), request.c_str());
+    }
+    void refuses(Status expected, const HandoffRecord& bad, const std::string& data,
+                 std::vector<int> fds) {
+        const int before = open_fds();
+        send(bad, data, fds);
+        fdworker::Handoff handoff;
+        const Status status = queue.receive(handoff);
+        ck_assert_str_eq(text(status), text(expected));
+        ck_assert(is_refusal(status));
+        ck_assert_int_eq(open_fds(), before);
+        good_one_arrives();
+    }
+};
+
+START_TEST(a_request_becomes_a_handoff_and_is_claimed) {
+    Bench bench;
+    HandoffRecord record = bench.record();
+    record.flags = handoff_raw_stage | handoff_wants_taken;
+    record.data_length += 3;
+    bench.send(record, request + std::string("a\0b", 3), {bench.accepted});
+    fdworker::Handoff handoff;
+    ck_assert(bench.queue.receive(handoff) == Status::ok);
+    ck_assert(handoff.head() == request);
+    ck_assert(handoff.rest() == std::string_view("a\0b", 3));
+    ck_assert(handoff.raw_stage && handoff.ticket.wants_taken);
+    ck_assert_uint_eq(handoff.ticket.id, 7);
+    ck_assert_int_eq(fcntl(bench.accepted, F_GETOWN), getpid());
+    ck_assert(bench.queue.receive(handoff) == Status::empty);
+}
+END_TEST
+
+START_TEST(a_large_request_comes_in_a_memfd) {
+    Bench bench;
+    const std::string data = request + std::string(200000, 'x');
+    const int memfd = memfd_create("test", MFD_CLOEXEC);
+    ck_assert_int_eq(write(memfd, data.data(), data.size()), ssize_t(data.size()));
+    HandoffRecord record = bench.record();
+    record.flags = handoff_in_memfd;
+    record.data_length = data.size();
+    bench.send(record, "", {bench.accepted, memfd});
+    fdworker::Handoff handoff;
+    ck_assert(bench.queue.receive(handoff) == Status::ok);
+    ck_assert(handoff.data == data);
+    record.data_length += 1;
+    bench.refuses(Status::short_memfd, record, "", {bench.accepted, memfd});
+    close(memfd);
+}
+END_TEST
+
+START_TEST(bad_records_are_refused_and_the_queue_goes_on) {
+    Bench bench;
+    const HandoffRecord good = bench.record();
+    HandoffRecord bad = good;
+    bad.kind = HandoffKind(9);
+    bench.refuses(Status::bad_kind, bad, request, {bench.accepted});
+    bad = good;
+    bad.flags = 0x80;
+    bench.refuses(Status::bad_flags, bad, request, {bench.accepted});
+    bench.refuses(Status::bad_lengths, good, request.substr(1), {bench.accepted});
+    bench.refuses(Status::bad_lengths, good, request + "x", {bench.accepted});
+    bench.refuses(Status::missing_fd, good, request, {});
+    bench.refuses(Status::too_many_fds, good, request, {bench.accepted, 0, 0});
+    bench.refuses(Status::truncated_data, good, std::string(handoff_message_max, 'x'),
+                  {bench.accepted});
+    bench.refuses(Status::not_a_socket, good, request, {0});
+    bench.refuses(Status::not_for_workers, {.kind = HandoffKind::hello}, "", {});
+    bench.refuses(Status::too_many_fds, good, request, {0, 0, 0, 0, 0, 0, 0, 0});
+}
+END_TEST
+
+START_TEST(bytes_that_are_no_record_are_refused) {
+    Bench bench;
+    std::uint8_t header[handoff_header_size];
+    encode_handoff(bench.record(), header);
+    for (const auto& [size, at, expected] : {std::tuple{31u, 0u, Status::short_header},
+                                             {1u, 0u, Status::short_header},
+                                             {32u, 0u, Status::bad_magic},
+                                             {32u, 4u, Status::bad_version}}) {
+        std::vector<std::uint8_t> bytes(header, header + size);
+        if (size == sizeof header) bytes[at] ^= 0x40;
+        const int before = open_fds();
+        bench.send_bytes(bytes, size == sizeof header ? request : "", {bench.accepted});
+        fdworker::Handoff handoff;
+        ck_assert_str_eq(text(bench.queue.receive(handoff)), text(expected));
+        ck_assert_int_eq(open_fds(), before);
+        bench.good_one_arrives();
+    }
+}
+END_TEST
+
+START_TEST(credentials_before_the_fds_do_not_matter) {
+    Bench bench;
+    const int on = 1;
+    setsockopt(bench.queue.fd(), SOL_SOCKET, SO_PASSCRED, &on, sizeof on);
+    bench.good_one_arrives();
+}
+END_TEST
+
+START_TEST(taken_is_said_once_and_only_if_wanted) {
+    Bench bench;
+    fdworker::Ticket wanted{.id = 9, .socket_index = 0, .wants_taken = true}, unwanted{.id = 8};
+    bench.queue.hello();
+    bench.queue.taken(unwanted);
+    bench.queue.taken(wanted);
+    bench.queue.taken(wanted);
+    ReceivedMessage message;
+    ck_assert(bench.told(message).kind == HandoffKind::hello);
+    const HandoffRecord taken = bench.told(message);
+    ck_assert(taken.kind == HandoffKind::taken && taken.id == 9);
+    std::uint8_t buffer[64];
+    ck_assert(receive_message(bench.server, buffer, message) == PassingError::would_block);
+}
+END_TEST
+
+START_TEST(a_note_without_room_goes_out_later) {
+    Bench bench;
+    for (int id = 1; id <= 1000; ++id) {
+        fdworker::Ticket ticket{.id = std::uint64_t(id), .socket_index = 0, .wants_taken = true};
+        bench.queue.taken(ticket);
+    }
+    for (std::uint64_t id = 1; id <= 1000; ++id) {
+        ReceivedMessage message;
+        ck_assert_uint_eq(bench.told(message).id, id);
+        bench.queue.flush();
+    }
+}
+END_TEST
+
+START_TEST(a_socket_is_returned_with_its_unread_bytes) {
+    Bench bench;
+    fdworker::Ticket ticket{.id = 9, .socket_index = 3, .wants_taken = true};
+    for (const std::size_t size : {0u, 5u, 65536u, 65537u, 300000u}) {
+        const std::string unread(size, 'x');
+        ck_assert(bench.queue.return_socket(ticket, bench.accepted, unread) == Status::ok);
+        ReceivedMessage message;
+        const HandoffRecord record = bench.told(message);
+        ck_assert(record.kind == HandoffKind::return_socket);
+        ck_assert_uint_eq(record.id, 9);
+        ck_assert_uint_eq(record.socket_index, 3);
+        ck_assert_uint_eq(record.data_length, size);
+        ck_assert_int_eq(record.in_memfd(), size > handoff_inline_max);
+    }
+    ck_assert(!ticket.wants_taken);
+}
+END_TEST
+
+START_TEST(a_full_queue_returns_nothing_and_keeps_the_ticket) {
+    Bench bench;
+    fdworker::Ticket ticket{.id = 9, .socket_index = 3, .wants_taken = true};
+    Status status = Status::ok;
+    for (int i = 0; i < 100000 && status == Status::ok; ++i) {
+        ticket.wants_taken = true;
+        status = bench.queue.return_socket(ticket, bench.accepted);
+    }
+    ck_assert(status == Status::empty);
+    ck_assert(ticket.wants_taken);
+}
+END_TEST
+
+START_TEST(the_end_of_the_queue_means_drain) {
+    Bench bench;
+    bench.send(bench.record(), request, {bench.accepted});
+    close(bench.server);
+    bench.server = dup(0);
+    fdworker::Handoff handoff;
+    ck_assert(bench.queue.receive(handoff) == Status::ok);
+    ck_assert(bench.queue.receive(handoff) == Status::drained);
+}
+END_TEST
+
+START_TEST(a_refusal_is_a_whole_response_and_ends_the_connection) {
+    Bench bench;
+    HandoffRecord record = bench.record();
+    bench.send(record, request, {bench.accepted});
+    fdworker::Handoff handoff;
+    ck_assert(bench.queue.receive(handoff) == Status::ok);
+    ck_assert_int_eq(send(bench.client, "unread body", 11, 0), 11);
+    refuse(bench.queue, std::move(handoff), 503, "Service Unavailable");
+    std::string response(4096, '\0');
+    response.resize(std::size_t(recv(bench.client, response.data(), response.size(), 0)));
+    ck_assert(response.starts_with("HTTP/1.1 503 Service Unavailable\r\n"));
+    ck_assert(response.ends_with("\r\nContent-Length: 24\r\n\r\n503 Service Unavailable\n"));
+    char end;
+    ck_assert_int_eq(recv(bench.client, &end, 1, 0), 0);
+}
+END_TEST
+
+}  // namespace
+
+int main() {
+    Suite* suite = suite_create("worker queue");
+    TCase* tests = tcase_create("queue");
+    tcase_add_test(tests, a_request_becomes_a_handoff_and_is_claimed);
+    tcase_add_test(tests, a_large_request_comes_in_a_memfd);
+    tcase_add_test(tests, bad_records_are_refused_and_the_queue_goes_on);
+    tcase_add_test(tests, bytes_that_are_no_record_are_refused);
+    tcase_add_test(tests, credentials_before_the_fds_do_not_matter);
+    tcase_add_test(tests, taken_is_said_once_and_only_if_wanted);
+    tcase_add_test(tests, a_note_without_room_goes_out_later);
+    tcase_add_test(tests, a_socket_is_returned_with_its_unread_bytes);
+    tcase_add_test(tests, a_full_queue_returns_nothing_and_keeps_the_ticket);
+    tcase_add_test(tests, the_end_of_the_queue_means_drain);
+    tcase_add_test(tests, a_refusal_is_a_whole_response_and_ends_the_connection);
+    suite_add_tcase(suite, tests);
+    SRunner* runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    const int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
