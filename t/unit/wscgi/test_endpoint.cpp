@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Which endpoint a path belongs to, and how it splits into SCRIPT_NAME and PATH_INFO.
-#include <check.h>
-#include <stdlib.h>
-
 #include "mod_wscgi/endpoint.h"
+
+#include "t/unit/suite.h"  // last
 
 using wscgi::Endpoint;
 using wscgi::Endpoints;
@@ -27,8 +26,8 @@ std::string found(const Endpoints& endpoints, std::string_view path) {
 }  // namespace
 
 START_TEST(the_longest_prefix_wins_in_any_order) {
-    for (const Endpoints& endpoints : {endpoints_with({"/a", "/a/b/", "/"}),
-                                       endpoints_with({"/", "/a/b/", "/a"})}) {
+    for (const Endpoints& endpoints :
+         {endpoints_with({"/a", "/a/b/", "/"}), endpoints_with({"/", "/a/b/", "/a"})}) {
         ck_assert_str_eq(found(endpoints, "/a/b/c").c_str(), "/a/b/");
         ck_assert_str_eq(found(endpoints, "/a/b").c_str(), "/a");
         ck_assert_str_eq(found(endpoints, "/a").c_str(), "/a");
@@ -61,15 +60,7 @@ START_TEST(a_path_splits_into_script_name_and_path_info) {
 END_TEST
 
 int main() {
-    Suite* const suite = suite_create("endpoint");
-    TCase* const tests = tcase_create("endpoint");
-    tcase_add_test(tests, the_longest_prefix_wins_in_any_order);
-    tcase_add_test(tests, a_prefix_ends_where_a_path_segment_ends);
-    tcase_add_test(tests, a_path_splits_into_script_name_and_path_info);
-    suite_add_tcase(suite, tests);
-    SRunner* const runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite("endpoint",
+                     {the_longest_prefix_wins_in_any_order, a_prefix_ends_where_a_path_segment_ends,
+                      a_path_splits_into_script_name_and_path_info});
 }

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The framing "lines": lines become messages whatever way they are cut, and messages lines.
-#include <check.h>
-#include <stdlib.h>
-
 #include <string>
 #include <vector>
 
 #include "mod_wscgi/lines.h"
+
+#include "t/unit/suite.h"  // last
 
 using wscgi::Gathered;
 using wscgi::Lines;
@@ -111,17 +110,9 @@ START_TEST(binary_messages_are_refused_unless_configured) {
 END_TEST
 
 int main() {
-    Suite* const suite = suite_create("lines");
-    TCase* const tests = tcase_create("lines");
-    tcase_add_test(tests, lines_cut_anywhere_make_the_same_messages);
-    tcase_add_test(tests, a_line_that_cannot_be_kept_goes_in_pieces);
-    tcase_add_test(tests, output_that_ends_with_a_newline_has_no_empty_last_message);
-    tcase_add_test(tests, a_message_is_a_line_however_many_pieces_it_has);
-    tcase_add_test(tests, binary_messages_are_refused_unless_configured);
-    suite_add_tcase(suite, tests);
-    SRunner* const runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite("lines", {lines_cut_anywhere_make_the_same_messages,
+                               a_line_that_cannot_be_kept_goes_in_pieces,
+                               output_that_ends_with_a_newline_has_no_empty_last_message,
+                               a_message_is_a_line_however_many_pieces_it_has,
+                               binary_messages_are_refused_unless_configured});
 }

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The header that a program prints: read whole, cut anywhere, and refused when it is none.
-#include <check.h>
-#include <stdlib.h>
-
 #include <string>
 
 #include "mod_wscgi/program_headers.h"
+
+#include "t/unit/suite.h"  // last
 
 using wscgi::HeadersResult;
 using wscgi::ProgramHeaders;
@@ -38,8 +37,8 @@ START_TEST(status_and_fields_are_read_and_the_rest_is_left) {
         ck_assert(read(text, headers, rest) == HeadersResult::complete);
         ck_assert_int_eq(headers.status, 101);
         ck_assert_uint_eq(headers.fields.size(), 2);
-        ck_assert(headers.fields[0] == std::pair<std::string_view, std::string_view>("Upgrade", "websocket"));
-        ck_assert(headers.fields[1] == std::pair<std::string_view, std::string_view>("Set-Cookie", "a=b; c"));
+        ck_assert(headers.fields[0].first == "Upgrade" && headers.fields[0].second == "websocket");
+        ck_assert(headers.fields[1].first == "Set-Cookie" && headers.fields[1].second == "a=b; c");
         ck_assert_str_eq(rest.c_str(), "frames");
     }
 }
@@ -54,9 +53,9 @@ START_TEST(a_header_cut_anywhere_is_incomplete) {
 END_TEST
 
 START_TEST(what_is_no_header_is_malformed) {
-    for (const char* text : {"hello\n\n", "bad name: x\n\n", ": x\n\n", "Status: abc\n\n",
-                             "Status: 99\n\n", "Status: 600\n\n", "Status: 200x\n\n",
-                             "X: a\rb\n\n", "X: \x01\n\n"})
+    for (const char* text :
+         {"hello\n\n", "bad name: x\n\n", ": x\n\n", "Status: abc\n\n", "Status: 99\n\n",
+          "Status: 600\n\n", "Status: 200x\n\n", "X: a\rb\n\n", "X: \x01\n\n"})
         ck_assert_msg(result_of(text) == HeadersResult::malformed, "%s", text);
     ck_assert(result_of(std::string("X: a\0b\n\n", 8)) == HeadersResult::malformed);
 }
@@ -72,16 +71,8 @@ START_TEST(an_empty_header_is_complete_and_says_nothing) {
 END_TEST
 
 int main() {
-    Suite* const suite = suite_create("program_headers");
-    TCase* const tests = tcase_create("program_headers");
-    tcase_add_test(tests, status_and_fields_are_read_and_the_rest_is_left);
-    tcase_add_test(tests, a_header_cut_anywhere_is_incomplete);
-    tcase_add_test(tests, what_is_no_header_is_malformed);
-    tcase_add_test(tests, an_empty_header_is_complete_and_says_nothing);
-    suite_add_tcase(suite, tests);
-    SRunner* const runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(
+        "program_headers",
+        {status_and_fields_are_read_and_the_rest_is_left, a_header_cut_anywhere_is_incomplete,
+         what_is_no_header_is_malformed, an_empty_header_is_complete_and_says_nothing});
 }
