@@ -95,7 +95,7 @@ START_TEST(a_message_is_a_line_however_many_pieces_it_has) {
 
     std::string written;
     for (const auto piece : gathered) written.append(piece.begin(), piece.end());
-    ck_assert_str_eq(written.c_str(), "hello\n");
+    ck_assert(written == "hello\n");
 }
 END_TEST
 
