@@ -1,0 +1,86 @@
+#!/usr/bin/perl
+# SPDX-License-Identifier: BSD-3-Clause
+# A worker in Perl, written from doc/writing-workers.md. It answers GET, and returns the connection
+# to lighttpd, so that a client's next request may be for any URL. Needs libsocket-msghdr-perl.
+use strict;
+use warnings;
+use Fcntl qw(F_SETFD FD_CLOEXEC);
+use IO::Handle;
+use IO::Poll qw(POLLIN);
+use POSIX ();
+use Socket qw(:DEFAULT MSG_DONTWAIT MSG_NOSIGNAL SCM_RIGHTS SHUT_WR SOL_SOCKET);
+use Socket::MsgHdr;
+
+use constant { RECORD => 'a4 C C v Q< V V Q<', MAGIC => 'LFDT', IN_MEMFD => 1 };
+
+my $queue = IO::Handle->new_from_fd(0, 'r+') or die "hello.pl: fd 0: $!\n";
+
+# SIGTERM is let in only while nothing is in work; then it ends the loop.
+my $term = POSIX::SigSet->new(POSIX::SIGTERM);
+POSIX::sigprocmask(POSIX::SIG_BLOCK, $term);
+my $draining = 0;
+$SIG{TERM} = sub { $draining = 1 };
+
+# True when lighttpd has no more for us.
+sub receive_one {
+    my $message = Socket::MsgHdr->new(buflen => 65568, controllen => 256);
+    defined recvmsg($queue, $message, MSG_DONTWAIT) or return 0;    # a sibling was faster
+    my @control = $message->cmsghdr;
+    my @fds;
+    while (my ($level, $type, $data) = splice @control, 0, 3) {
+        push @fds, unpack 'i*', $data if $level == SOL_SOCKET && $type == SCM_RIGHTS;
+    }
+    my $bytes = $message->buf;
+    return 1 if $bytes eq '' && !@fds;
+    my @owned = map { IO::Handle->new_from_fd($_, 'r+') } @fds;     # closed when they go
+    fcntl $_, F_SETFD, FD_CLOEXEC for @owned;
+    my $problem = answer($bytes, @owned);
+    print STDERR "hello.pl: hand-off refused: $problem\n" if $problem;
+    return 0;
+}
+
+# The reason if the record is refused.
+sub answer {
+    my ($bytes, $client, $memfd) = @_;
+    return 'shorter than a header' if length $bytes < 32;
+    my ($magic, $version, $kind, $flags, $id, $index, $head_length, $length) =
+      unpack RECORD, $bytes;
+    return 'wrong magic, version or kind' if "$magic $version $kind" ne MAGIC . ' 1 1';
+    return 'wrong number of descriptors' if @_ - 1 != ($flags & IN_MEMFD ? 2 : 1);
+    my $data = substr $bytes, 32;
+    if ($flags & IN_MEMFD) {
+        sysseek $memfd, 0, 0;
+        sysread $memfd, $data, $length;
+    }
+    return 'wrong lengths' if length $data != $length || $head_length > $length;
+
+    my ($head, $unread) = (substr($data, 0, $head_length), substr $data, $head_length);
+    my $keep = $head =~ m{\AGET [^\r\n]+ HTTP/1\.1\r\n}
+      && $head !~ /^(?:Connection: *close|Content-Length|Transfer-Encoding)\b/mi;
+    my $body = "Hello from Perl worker $$\n";
+    my $response = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
+      . 'Content-Length: ' . length($body) . "\r\n"
+      . ($keep ? '' : "Connection: close\r\n") . "\r\n$body";
+    my $sent = send($client, $response, MSG_NOSIGNAL) // 0;
+    return if $keep && $sent == length $response && give_back($client, $id, $index, $unread);
+    shutdown $client, SHUT_WR;
+    sysread $client, my $rest, 65536;    # an unread body would turn our close into a reset
+    return;
+}
+
+sub give_back {
+    my ($client, $id, $index, $unread) = @_;
+    my $header = pack RECORD, MAGIC, 1, 4, 0, $id, $index, 0, length $unread;
+    my $message = Socket::MsgHdr->new(buf => $header . $unread);
+    $message->cmsghdr(SOL_SOCKET, SCM_RIGHTS, pack 'i', fileno $client);
+    return defined sendmsg($queue, $message, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+my $poll = IO::Poll->new;
+$poll->mask($queue => POLLIN);
+until ($draining) {
+    POSIX::sigprocmask(POSIX::SIG_UNBLOCK, $term);
+    my $ready = $poll->poll(1);    # SIGTERM may have come just before
+    POSIX::sigprocmask(POSIX::SIG_BLOCK, $term);
+    last if !$draining && $ready > 0 && receive_one();
+}
