@@ -20,7 +20,7 @@ namespace ws {
 CloseState after(CloseState state, CloseStep step) {
     using enum CloseState;
     static constexpr CloseState table[5][3] = {
-        //                   send_close  receive_close   fail
+        //                   send_close  receive_close   failure
         /* open */ {close_sent, close_received, failed},
         /* close_sent */ {close_sent, closed, closed},
         /* close_received */ {closed, close_received, close_received},

@@ -39,7 +39,7 @@ enum class CloseState : uint8_t {
     closed,          ///< nothing more either way
 };
 
-enum class CloseStep : uint8_t { send_close, receive_close, fail };
+enum class CloseStep : uint8_t { send_close, receive_close, failure };
 
 /// The state after `step`. The table and its reasons are in close.cpp.
 CloseState after(CloseState state, CloseStep step);

@@ -35,7 +35,7 @@ Connection::Connection(Role role, const Limits& limits, PerMessageDeflate* defla
       role_(role) {}
 
 Event Connection::receive(std::span<uint8_t>& input, std::span<uint8_t> inflate_space) {
-    if (failing_) return fail(close_code_, failure_);
+    if (failing_) return fail_now(close_code_, failure_);
     if (!may_receive(state_)) {
         input = input.subspan(input.size());
         return event_of(EventType::closed);
@@ -46,7 +46,7 @@ Event Connection::receive(std::span<uint8_t>& input, std::span<uint8_t> inflate_
                 case FrameReader::Step::need_input:
                     return {};
                 case FrameReader::Step::error:
-                    return fail(close_code::protocol_error, describe(frame_.error()));
+                    return fail_now(close_code::protocol_error, describe(frame_.error()));
                 case FrameReader::Step::header:
                     break;
             }
@@ -66,7 +66,7 @@ bool Connection::begin_frame(Event& event) {
     if (is_control(header.opcode)) return false;
     const bool continues = header.opcode == Opcode::continuation;
     if (continues != (receiving_ != Opcode::continuation)) {
-        event = fail(close_code::protocol_error, continues
+        event = fail_now(close_code::protocol_error, continues
                                                      ? "continuation without a message to continue"
                                                      : "new message inside a fragmented one");
         return true;
@@ -80,7 +80,7 @@ bool Connection::begin_frame(Event& event) {
     else if (!compressed_ && header.length > limits_.max_message - message_size_)
         excess = message_too_big;
     if (excess) {
-        event = fail(close_code::too_big, excess);
+        event = fail_now(close_code::too_big, excess);
         return true;
     }
     if (!compressed_) message_size_ += header.length;  // otherwise counted as it is inflated
@@ -146,8 +146,9 @@ bool Connection::report_piece(std::span<uint8_t> piece, bool last, Event& event)
         }
     }
     if (piece.empty() && !last) {
-        if (failing_) event = fail(close_code_, failure_);
-        return failing_;
+        if (!failing_) return false;
+        event = fail_now(close_code_, failure_);
+        return true;
     }
     event.type = EventType::message;
     event.opcode = receiving_;
@@ -207,11 +208,11 @@ void Connection::report_close(std::span<uint8_t> payload, Event& event) {
         event.reason = as_text(payload.subspan(2));
     }
     if (payload.size() == 1)
-        event = fail(close_code::protocol_error, "Close frame with half a code");
+        event = fail_now(close_code::protocol_error, "Close frame with half a code");
     else if (payload.size() >= 2 && !valid_on_wire(event.code))
-        event = fail(close_code::protocol_error, "Close frame with a code that may not be sent");
+        event = fail_now(close_code::protocol_error, "Close frame with a code that may not be sent");
     else if (payload.size() > 2 && !valid_utf8(payload.subspan(2)))
-        event = fail(close_code::invalid_payload, "reason of a Close frame is not valid UTF-8");
+        event = fail_now(close_code::invalid_payload, "reason of a Close frame is not valid UTF-8");
     else {
         close_waiting_ = state_ == CloseState::open;
         close_code_ = event.code;
@@ -219,11 +220,11 @@ void Connection::report_close(std::span<uint8_t> payload, Event& event) {
     }
 }
 
-Event Connection::fail(uint16_t code, const char* why) {
+Event Connection::fail_now(uint16_t code, const char* why) {
     fail_next(code, why);
     failing_ = false;
     close_waiting_ = state_ == CloseState::open;
-    state_ = after(state_, CloseStep::fail);
+    state_ = after(state_, CloseStep::failure);
     Event event = event_of(EventType::error);
     event.code = code;
     event.reason = why;

@@ -166,7 +166,7 @@ class Connection {
     bool receive_control(std::span<uint8_t>& input, Event& event);
     bool report_control(std::span<uint8_t> payload, Event& event);
     void report_close(std::span<uint8_t> payload, Event& event);
-    Event fail(uint16_t code, const char* why);
+    Event fail_now(uint16_t code, const char* why);
     void fail_next(uint16_t code, const char* why);
 
     SendStatus check_message(Opcode opcode, bool compressed) const;
