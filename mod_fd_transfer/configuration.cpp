@@ -130,6 +130,7 @@ void read_stage(lighty::Options& options, Settings& settings) {
 const config_plugin_keys_t directives[] = {
     {CONST_STR_LEN("fd-transfer.server"), T_CONFIG_ARRAY_KVARRAY, T_CONFIG_SCOPE_CONNECTION},
     {CONST_STR_LEN("fd_transfer.services"), T_CONFIG_ARRAY_KVARRAY, T_CONFIG_SCOPE_CONNECTION},
+    {CONST_STR_LEN("accesslog.format"), T_CONFIG_STRING, T_CONFIG_SCOPE_CONNECTION},
     {nullptr, 0, T_CONFIG_UNSET, T_CONFIG_SCOPE_UNSET}};
 
 bool read_services(const array& table, log_error_st* errh, std::vector<Settings>& services) {

@@ -57,6 +57,9 @@ struct Settings {
 // not complete.
 bool read_services(const array& table, log_error_st* errh, std::vector<Settings>& services);
 
+// What the module reads of lighttpd.conf: its own directive under two names, and mod_accesslog's,
+// to know whether anybody wants to see what we can tell.
 extern const config_plugin_keys_t directives[];
+inline constexpr int accesslog_format = 2;  // index
 
 }  // namespace fd_transfer

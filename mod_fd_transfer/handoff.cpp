@@ -57,11 +57,13 @@ void write_head(request_st* r, std::string& out) {
 }
 
 // What the access log can show: %{FD_TRANSFER_SERVICE}e and %{FD_TRANSFER_QUEUE}e.
-void note_for_log(request_st* r, Service& service) {
-    const Settings& settings = service.settings();
-    http_header_env_set(r, CONST_STR_LEN("FD_TRANSFER_SERVICE"), settings.prefix.data(),
-                        uint32_t(settings.prefix.size()));
-    r->http_status = int(settings.log_status);
+void note_for_log(request_st* r, const Service& service) {
+    const std::string& prefix = service.settings().prefix;
+    const std::string queued = std::to_string(service.queued_bytes());
+    http_header_env_set(r, CONST_STR_LEN("FD_TRANSFER_SERVICE"), prefix.data(),
+                        uint32_t(prefix.size()));
+    http_header_env_set(r, CONST_STR_LEN("FD_TRANSFER_QUEUE"), queued.data(),
+                        uint32_t(queued.size()));
 }
 
 // Makes an unpatched server let go of the connection without touching the client's socket: what
@@ -78,8 +80,9 @@ handler_t leave_unpatched(request_st* r) {
 }
 
 // The socket is the worker's now.
-handler_t leave(request_st* r, Service& service) {
-    note_for_log(r, service);
+handler_t leave(request_st* r, const PluginData* p, const Service& service) {
+    if (p->transfer->logged()) note_for_log(r, service);
+    r->http_status = int(service.settings().log_status);
     if (!lighty::server_has_request_raw()) return leave_unpatched(r);
     r->state = lighty::state_forward;
     return HANDLER_WAIT_FOR_EVENT;
@@ -102,12 +105,12 @@ handler_t wait(Pending& pending) {
 }
 
 // First attempt to hand over a request that was claimed.
-handler_t begin(Pending& pending) {
+handler_t begin(Pending& pending, const PluginData* p) {
     write_head(pending.request, pending.head);
     if (pending.service->busy()) return wait(pending);
     switch (send_pending(pending)) {
         case Outcome::sent:
-            return leave(pending.request, *pending.service);
+            return leave(pending.request, p, *pending.service);
         case Outcome::too_big:
             return refuse(pending, 413);
         case Outcome::full:
@@ -143,7 +146,7 @@ handler_t handle_request_raw(request_st* r, void* plugin_data) {
     const Outcome outcome =
         service->busy() ? Outcome::full : service->send(r, bytes(data), r->rqst_header_len);
     if (outcome == Outcome::sent) {
-        leave(r, *service);
+        leave(r, p, *service);
         return HANDLER_FINISHED;
     }
     Pending& pending = make_pending(r, p, *service);
@@ -172,11 +175,11 @@ handler_t handle_subrequest(request_st* r, void* plugin_data) {
     if (!pending) return HANDLER_ERROR;
     switch (pending->state) {
         case Pending::State::claimed:
-            return begin(*pending);
+            return begin(*pending, p);
         case Pending::State::waiting:
             return HANDLER_WAIT_FOR_EVENT;
         case Pending::State::sent:
-            return leave(r, *pending->service);
+            return leave(r, p, *pending->service);
         case Pending::State::refused:
             break;
     }

@@ -25,6 +25,11 @@ handler_t handle_trigger(server*, void* p) {
     return HANDLER_GO_ON;
 }
 
+handler_t handle_connection_close(connection* con, void* p) {
+    transfer(p).forget(con);
+    return HANDLER_GO_ON;
+}
+
 plugin hooks() {
     plugin p;
     memset(&p, 0, sizeof(p));
@@ -44,6 +49,7 @@ plugin hooks() {
     p.handle_subrequest = handle_subrequest;
     p.handle_response_start = handle_response_start;
     p.handle_request_reset = handle_request_reset;
+    p.handle_connection_close = handle_connection_close;
     return p;
 }
 

@@ -14,15 +14,20 @@
 namespace fd_transfer {
 
 Pool::Pool(const std::vector<std::unique_ptr<Service>>& services, server* srv) : srv_(srv) {
-    for (const auto& service : services)
-        if (service->settings().spawned()) services_.push_back(service.get());
+    for (const auto& service : services) {
+        if (!service->settings().spawned()) continue;
+        const auto index = uint32_t(members_.size());
+        members_.push_back({service.get(), !service->settings().on_demand});
+        if (!members_[index].wanted) service->on_first_use([this, index] { order(index); });
+    }
 }
 
 bool Pool::start() {
-    if (services_.empty()) return true;
+    if (members_.empty()) return true;
     std::vector<Supervised> supervised;
-    for (const Service* service : services_)
-        supervised.push_back({&service->settings(), service->workers_fd()});
+    for (const Member& member : members_)
+        supervised.push_back(
+            {&member.service->settings(), member.service->workers_fd(), member.wanted});
     control_ = start_supervisor(supervised);
     if (!control_) {
         log_perror(srv_->errh, __FILE__, __LINE__,
@@ -36,7 +41,13 @@ bool Pool::start() {
 }
 
 void Pool::trigger() {
-    if (!services_.empty() && !control_) start();
+    if (!members_.empty() && !control_) start();
+}
+
+void Pool::order(uint32_t member) {
+    members_[member].wanted = true;
+    const Order order = {member};
+    if (control_) (void)!send(control_.get(), &order, sizeof(order), MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
 handler_t Pool::on_event(void* context, int) {
@@ -55,10 +66,10 @@ bool Pool::read_notice() {
         log_error(srv_->errh, __FILE__, __LINE__,
                   "fd-transfer: the supervisor of the workers has died; starting another");
         close();
-        for (Service* service : services_) service->statistics()[Statistics::workers] = 0;
+        for (const Member& member : members_) member.service->statistics()[Statistics::workers] = 0;
         return false;
     }
-    Service& service = *services_[notice.service];
+    Service& service = *members_[notice.service].service;
     switch (notice.kind) {
         case Notice::started:
             service.worker_started(notice.pid);

@@ -25,13 +25,20 @@ class Pool {
     void trigger();
 
   private:
+    // A service and its place with the supervisor.
+    struct Member {
+        Service* service;
+        bool wanted;  // false: when the first request comes
+    };
+
     static handler_t on_event(void* pool, int events);
+    void order(uint32_t member);
     bool read_notice();
     void log_ended(const Service& service, pid_t pid, int status) const;
     void close();
 
     server* srv_;
-    std::vector<Service*> services_;  // those with workers of their own
+    std::vector<Member> members_;  // the services with workers of their own
     process::FileDescriptor control_;
     fdnode* node_ = nullptr;
 };

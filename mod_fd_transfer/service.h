@@ -2,6 +2,7 @@
 // A service: one entry of the configuration at work, with its queue and the requests that wait.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -11,6 +12,8 @@
 #include "mod_fd_transfer/backlog.h"
 #include "mod_fd_transfer/channel.h"
 #include "mod_fd_transfer/configuration.h"
+#include "mod_fd_transfer/recovery.h"
+#include "mod_fd_transfer/return.h"
 #include "mod_fd_transfer/statistics.h"
 
 namespace fd_transfer {
@@ -35,26 +38,30 @@ struct Pending {
 
 class Service {
   public:
-    Service(Settings settings, server* srv);
+    // `srv` and `returned` outlive the service.
+    Service(Settings settings, server* srv, ReturnedConnections& returned);
     ~Service();
 
     const Settings& settings() const { return settings_; }
     Statistics& statistics() { return statistics_; }
 
-    // Makes the queue, or connects to external workers; false if that is impossible (then errno
-    // says why).
+    // Makes the queue, or connects to external workers, who may also come later. False if that is
+    // impossible; then errno says why.
     bool open();
-    void close();
     // The end that workers which lighttpd starts inherit.
     int workers_fd() const;
+    // `start` is called when the service is used for the first time.
+    void on_first_use(std::function<void()> start) { start_ = std::move(start); }
 
     enum class Outcome { sent, full, too_big };
     // Sends the request's socket with `data`: the head, `head_length` bytes of them, and what was
     // read after it.
     Outcome send(request_st* r, std::span<const uint8_t> data, size_t head_length);
+    // Bytes in the queue that no worker has received.
+    int queued_bytes() const;
 
     // True if requests wait: a new one must queue up behind them.
-    bool busy() const { return !backlog_.empty(); }
+    bool busy() const { return !backlog_.empty() || recovery_.has_lost(); }
     // False if the backlog is full.
     bool enqueue(Pending& pending);
     void forget(Pending& pending);
@@ -66,20 +73,53 @@ class Service {
     void trigger();
 
   private:
-    struct Line;  // a channel and its place in the event loop
+    // A channel and its place in the event loop.
+    struct Line {
+        Service* service;
+        size_t index;
+        Channel channel;
+        fdnode* node;
+        bool fuller;     // its workers say `taken`
+        bool reachable;  // as logged last
+    };
 
     static handler_t on_event(void* line, int events);
-    void on_writable();
+    void watch(Line& line);
+    void hang_up(Line& line);
+    void connect(Line& line);
     void watch_for_room();
+
+    Untaken duplicate(const request_st* r, std::span<const uint8_t> data, size_t head_length) const;
+    bool wants_taken(const Line& line) const;
+    bool send_record(Line& line, std::span<const uint8_t> data,
+                     const process::HandoffRecord& record, int client, Untaken* untaken);
+
+    void on_writable();
+    void send_lost();
     void refuse_late();
+
+    bool read_reply(Line& line);
+    void take_reply(Line& line, std::span<const uint8_t> message,
+                    process::ReceivedMessage& received);
+    void take_back(const process::HandoffRecord& record, std::span<const uint8_t> message,
+                   process::ReceivedFds& fds, pid_t sender);
+    void reject(const char* fault, pid_t sender);
+    void lose(Line& line);
+
+    void look_after(Line& line);
+    void account_fds();
 
     Settings settings_;
     server* srv_;
+    ReturnedConnections& returned_;
     Statistics statistics_;
     std::vector<std::unique_ptr<Line>> lines_;
     size_t next_line_ = 0;
     Backlog<Pending> backlog_;
-    uint64_t next_id_ = 1;
+    Recovery recovery_;
+    std::function<void()> start_;
+    int counted_fds_ = 0;  // of recovery_, in srv_->cur_fds
+    int64_t last_rejection_ = 0;
 };
 
 }  // namespace fd_transfer

@@ -114,7 +114,7 @@ Supervisor::Supervisor(const std::vector<Supervised>& services, int control, int
         for (int64_t n = 0; n < settings.workers; ++n)
             slots_.push_back({.service = i,
                               .back_off = {settings.restart_wait * 1000, healthy_run},
-                              .wanted = !settings.on_demand});
+                              .wanted = services[i].wanted});
     }
 }
 

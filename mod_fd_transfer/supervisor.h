@@ -23,7 +23,8 @@ namespace fd_transfer {
 // A service as the supervisor sees it. The settings must stay where they are while start() runs.
 struct Supervised {
     const Settings* settings;
-    int queue;  // the end that each worker gets as fd 0
+    int queue;    // the end that each worker gets as fd 0
+    bool wanted;  // start the workers at once
 };
 
 // One message from supervisor to lighttpd.

@@ -8,12 +8,17 @@ namespace fd_transfer {
 
 bool Transfer::configure(server* srv, PluginData* p) {
     if (!config_plugin_values_init(srv, p, directives, "mod_fd_transfer")) return false;
+    returned_.emplace(p->id);
     bool good = true;
     for (int i = 0; i < p->nconfig; ++i) {
         const config_plugin_value_t* value = p->cvlist + p->cvlist[i].v.u2[0];
         if (i == 0 && !p->cvlist[0].v.u2[1]) continue;  // nothing in the global scope
-        for (; value->k_id != -1; ++value)
-            good = add_scope(srv, p->cvlist[i].k_id, *value->v.a) && good;
+        for (; value->k_id != -1; ++value) {
+            if (value->k_id == accesslog_format)
+                logged_ |= lighty::view(value->v.b).find("FD_TRANSFER_") != std::string_view::npos;
+            else
+                good = add_scope(srv, p->cvlist[i].k_id, *value->v.a) && good;
+        }
     }
     return good;
 }
@@ -23,7 +28,7 @@ bool Transfer::add_scope(server* srv, int condition, const array& table) {
     if (!read_services(table, srv->errh, read)) return false;
     Scope& scope = scopes_.emplace_back(Scope{condition, {}});
     for (Settings& settings : read) {
-        services_.push_back(std::make_unique<Service>(std::move(settings), srv));
+        services_.push_back(std::make_unique<Service>(std::move(settings), srv, *returned_));
         scope.routes.add(services_.back()->settings().prefix, services_.back().get());
     }
     return true;

@@ -26,9 +26,15 @@ class Transfer {
     // Once a second.
     void trigger();
 
+    // The server is about to close a connection, or to let it go.
+    void forget(const connection* con) { returned_->forget(con); }
+
     // The service that this request is for at this stage; nullptr if there is none. The longest
     // prefix wins, whatever its stage.
     Service* service(request_st* r, Stage stage) const;
+
+    // Whether anybody reads the environment variables that we set for the access log.
+    bool logged() const { return logged_; }
 
   private:
     // Where the directive stands: the global scope (0) or a condition.
@@ -39,9 +45,11 @@ class Transfer {
 
     bool add_scope(server* srv, int condition, const array& table);
 
+    std::optional<ReturnedConnections> returned_;
     std::vector<Scope> scopes_;
     std::vector<std::unique_ptr<Service>> services_;
     std::optional<Pool> pool_;
+    bool logged_ = false;
 };
 
 }  // namespace fd_transfer

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What workers say: hello, taken, return. They may say anything; lighttpd must live.
+#include <errno.h>
+
+#include "mod_fd_transfer/service.h"
+
+namespace fd_transfer {
+namespace {
+
+constexpr int most_replies_at_once = 256;  // then other connections have their turn
+
+uint8_t buffer[process::handoff_message_max];
+
+}  // namespace
+
+handler_t Service::on_event(void* context, int events) {
+    Line& line = *static_cast<Line*>(context);
+    Service& service = *line.service;
+    for (int i = 0; i < most_replies_at_once && line.node && service.read_reply(line); ++i) {
+    }
+    if (line.node && (events & (FDEVENT_HUP | FDEVENT_ERR)) && !(events & FDEVENT_IN))
+        service.lose(line);
+    if (line.node && (events & FDEVENT_OUT)) service.on_writable();
+    service.account_fds();
+    return HANDLER_FINISHED;
+}
+
+// False if there is none now.
+bool Service::read_reply(Line& line) {
+    process::ReceivedMessage received;
+    switch (const process::PassingError error =
+                process::receive_message(line.channel.fd(), buffer, received)) {
+        case process::PassingError::none:
+            take_reply(line, {buffer, received.size}, received);
+            return true;
+        case process::PassingError::would_block:
+            return false;
+        case process::PassingError::peer_closed:
+            // Our own queue does not close while we hold its other end: somebody sent nothing.
+            if (settings_.spawned()) {
+                reject("the message is empty", received.sender);
+                return true;
+            }
+            lose(line);
+            return false;
+        case process::PassingError::system:
+            reject("the queue cannot be read", 0);
+            return false;
+        default:
+            reject(process::passing_error_text(error), received.sender);
+            return true;
+    }
+}
+
+void Service::take_reply(Line& line, std::span<const uint8_t> message,
+                         process::ReceivedMessage& received) {
+    process::HandoffRecord record;
+    const process::HandoffError error =
+        process::decode_handoff(message, received.fds.count(), record);
+    if (error != process::HandoffError::none)
+        return reject(process::handoff_error_text(error), received.sender);
+    switch (record.kind) {
+        case process::HandoffKind::hello:
+            // Of a worker in another pid namespace we could not see whether it lives.
+            if (received.sender > 0) line.fuller = true;
+            break;
+        case process::HandoffKind::taken:
+            if (recovery_.release(record.id)) ++statistics_[Statistics::taken];
+            break;
+        case process::HandoffKind::return_socket:
+            take_back(record, message.subspan(process::handoff_header_size), received.fds,
+                      received.sender);
+            break;
+        default:
+            reject("the record is of a kind that only the server sends", received.sender);
+    }
+}
+
+void Service::take_back(const process::HandoffRecord& record, std::span<const uint8_t> message,
+                        process::ReceivedFds& fds, pid_t sender) {
+    recovery_.release(record.id);
+    std::string from_memfd;
+    if (record.in_memfd()) {
+        from_memfd.resize(size_t(record.data_length));
+        if (pread(fds[1], from_memfd.data(), from_memfd.size(), 0) != ssize_t(from_memfd.size()))
+            return reject("the memfd holds less than the record says", sender);
+        message = {reinterpret_cast<const uint8_t*>(from_memfd.data()), from_memfd.size()};
+    }
+    const char* const fault =
+        returned_.adopt(srv_, record, message, process::FileDescriptor(fds.release(0)));
+    if (fault) return reject(fault, sender);
+    ++statistics_[Statistics::returned];
+}
+
+// One line a second at most: a worker that sends rubbish does not send it once.
+void Service::reject(const char* fault, pid_t sender) {
+    ++statistics_[Statistics::rejected];
+    if (last_rejection_ == log_monotonic_secs) return;
+    last_rejection_ = log_monotonic_secs;
+    log_error(srv_->errh, __FILE__, __LINE__,
+              "fd-transfer.server \"%s\": refused what worker %d sent: %s (%d refused so far)",
+              settings_.prefix.c_str(), int(sender), fault, statistics_[Statistics::rejected]);
+}
+
+// The workers have closed a connection of theirs.
+void Service::lose(Line& line) {
+    log_error(srv_->errh, __FILE__, __LINE__,
+              "fd-transfer.server \"%s\": the worker at \"socket\" => \"%s\" has closed the queue; "
+              "connecting again",
+              settings_.prefix.c_str(), settings_.socket.c_str());
+    hang_up(line);
+    ++statistics_[Statistics::died];
+    --statistics_[Statistics::workers];
+    look_after(line);
+    connect(line);
+    on_writable();
+}
+
+}  // namespace fd_transfer

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// A worker gives a connection back. Nothing it says is believed unseen: it may be confused.
+#include "mod_fd_transfer/return.h"
+
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <string.h>
+#include <sys/socket.h>
+
+namespace fd_transfer {
+namespace {
+
+template <class Value>
+Value option(int socket, int name) {
+    Value value = {};
+    socklen_t size = sizeof(value);
+    getsockopt(socket, SOL_SOCKET, name, &value, &size);
+    return value;
+}
+
+uint16_t port_of(const sockaddr* address) {
+    if (address->sa_family == AF_INET)
+        return reinterpret_cast<const sockaddr_in*>(address)->sin_port;
+    if (address->sa_family == AF_INET6)
+        return reinterpret_cast<const sockaddr_in6*>(address)->sin6_port;
+    return 0;
+}
+
+// What is wrong with the socket as a connection that came from this listening socket.
+const char* fault_of(int socket, const server_socket& from, sock_addr& peer) {
+    sock_addr own = {};
+    socklen_t size = sizeof(own);
+    if (getsockname(socket, &own.plain, &size) != 0) return "the file is no socket";
+    if (option<int>(socket, SO_TYPE) != SOCK_STREAM) return "the socket is no stream";
+    size = sizeof(peer);
+    if (getpeername(socket, &peer.plain, &size) != 0) return "the socket is not connected";
+    if (from.is_ssl) return "its listening socket is for TLS";
+    if (own.plain.sa_family != from.addr.plain.sa_family ||
+        port_of(&own.plain) != port_of(&from.addr.plain))
+        return "the connection was not made to that listening socket";
+    return nullptr;
+}
+
+// Workers may have made it blocking.
+bool make_non_blocking(int socket) {
+    const int flags = fcntl(socket, F_GETFL);
+    return flags >= 0 && ((flags & O_NONBLOCK) || fcntl(socket, F_SETFL, flags | O_NONBLOCK) == 0);
+}
+
+}  // namespace
+
+const char* ReturnedConnections::adopt(server* srv, const process::HandoffRecord& record,
+                                       std::span<const uint8_t> unread,
+                                       process::FileDescriptor socket) {
+    if (record.socket_index >= srv->srv_sockets.used) return "there is no such listening socket";
+    const server_socket* const from = srv->srv_sockets.ptr[record.socket_index];
+    sock_addr peer = {};
+    if (const char* const fault = fault_of(socket.get(), *from, peer)) return fault;
+    if (socket.get() >= srv->max_fds) return "server.max-fds is reached";
+    if (srv->lim_conns == 0) return "server.max-connections is reached";
+    if (!make_non_blocking(socket.get())) return "the socket cannot be made non-blocking";
+    const uint64_t cookie = option<uint64_t>(socket.get(), SO_COOKIE);
+    if (!cookies_.insert(cookie).second) return "the same connection has been returned before";
+
+    connection* const con = connection_accepted(srv, from, &peer, socket.release());
+    if (!con) {
+        cookies_.erase(cookie);
+        return "another module refused the connection";
+    }
+    con->plugin_ctx[plugin_id_] = reinterpret_cast<void*>(uintptr_t(cookie));
+    chunkqueue_append_mem(con->read_queue, reinterpret_cast<const char*>(unread.data()),
+                          unread.size());
+    con->request_count = 1;  // so that the next request is the second, and keep-alive limits hold
+    con->keep_alive_idle = con->request.conf.max_keep_alive_idle;
+    con->is_readable = 1;
+    connection_state_machine(con);
+    return nullptr;
+}
+
+void ReturnedConnections::forget(const connection* con) {
+    void*& context = con->plugin_ctx[plugin_id_];
+    if (context) cookies_.erase(reinterpret_cast<uintptr_t>(context));
+    context = nullptr;
+}
+
+}  // namespace fd_transfer

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What has become of hand-offs whose answer has not begun.
+#include "mod_fd_transfer/untaken.h"
+
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <string_view>
+
+namespace fd_transfer {
+namespace {
+
+// A worker that is stopped within the moment between recvmsg() and its claim is not dead; two
+// seconds of our ticks tell the one from the other.
+constexpr int64_t missing_means_dead = 2;
+
+bool held_by_nobody(Untaken& handoff, const ChannelView& channel) {
+    const pid_t owner = fcntl(handoff.socket.get(), F_GETOWN);
+    if (owner == 0) return true;
+    if (owner != getpid()) return false;
+    // Nobody has claimed it. It waits in the queue, or its worker died before it could.
+    if (channel.broken) return true;
+    if (!channel.empty) return false;
+    if (!handoff.missing_since) handoff.missing_since = channel.now;
+    return channel.now - *handoff.missing_since >= missing_means_dead;
+}
+
+}  // namespace
+
+process::FileDescriptor duplicate_as_owner(int client) {
+    process::FileDescriptor copy(fcntl(client, F_DUPFD_CLOEXEC, 3));
+    if (copy) claim_for_server(copy.get());
+    return copy;
+}
+
+void claim_for_server(int client) { fcntl(client, F_SETOWN, getpid()); }
+
+Fate fate_of(Untaken& handoff, const ChannelView& channel) {
+    const bool dead = held_by_nobody(handoff, channel);
+    const std::optional<Progress> progress = progress_of(handoff.socket.get());
+    if (!progress) return Fate::gone;
+    const bool begun = progress->written != handoff.before.written;
+    if (!dead) return begun ? Fate::answering : Fate::pending;
+    if (begun) return Fate::broken_off;
+    const bool repeatable = !handoff.repeat.data.empty() && *progress == handoff.before;
+    return repeatable ? Fate::repeatable : Fate::unanswered;
+}
+
+void answer_bad_gateway(int client) {
+    constexpr std::string_view response =
+        "HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    (void)!send(client, response.data(), response.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+    shutdown(client, SHUT_WR);
+}
+
+}  // namespace fd_transfer

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Hand-offs whose answer has not begun: for each a duplicate of the client's socket, so that a
+// worker's death does not take the request with it.
+//
+// Who has which socket, the kernel knows: whoever receives a hand-off makes itself the owner of
+// the socket (F_SETOWN), and the duplicate shows it (F_GETOWN). The server is the owner while the
+// hand-off waits in the queue; a process that is dead and reaped shows as 0.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+
+#include "mod_fd_transfer/progress.h"
+#include "process/file_descriptor.h"
+
+namespace fd_transfer {
+
+// What is needed to send a request once more.
+struct Repeat {
+    std::string data;        // head, and what was read after it; empty if it must not be repeated
+    size_t head_length = 0;  // bytes
+    uint32_t socket_index = 0;
+};
+
+struct Untaken {
+    process::FileDescriptor socket;  // the duplicate
+    Progress before;                 // at the hand-off
+    Repeat repeat;
+    int64_t since = 0;   // seconds, of the first hand-off
+    unsigned sent = 1;   // how often
+    size_t channel = 0;  // index
+    // When it was first seen to be neither in the queue nor any worker's.
+    std::optional<int64_t> missing_since = {};
+};
+
+// Ids grow, so the order of the map is that of the hand-offs.
+using UntakenMap = std::map<uint64_t, Untaken>;
+
+// A duplicate of the client's socket, with this process as its owner. None: no descriptor left.
+process::FileDescriptor duplicate_as_owner(int client);
+
+// Makes this process the owner again, before the socket is sent to another worker.
+void claim_for_server(int client);
+
+enum class Fate {
+    pending,     // in the queue, or a living worker has it
+    answering,   // a living worker has begun to answer, and has not said so yet
+    broken_off,  // its worker is dead, and bytes of an answer have been written
+    repeatable,  // its worker is dead, nothing has been written or read: send it again
+    unanswered,  // its worker is dead, nothing has been written, but it cannot be sent again
+    gone,        // the client has left, or the worker has ended the connection
+};
+
+// What a hand-off's channel looks like at this moment.
+struct ChannelView {
+    bool broken;  // closed by the workers
+    bool empty;   // everything in it has been received
+    int64_t now;  // seconds
+};
+
+// May set missing_since.
+Fate fate_of(Untaken& handoff, const ChannelView& channel);
+
+// Writes a short 502 and ends our side of the connection. The descriptor is to be kept for a
+// moment: closed at once, unread bytes of the client's would destroy the answer on its way.
+void answer_bad_gateway(int client);
+
+}  // namespace fd_transfer
