@@ -107,3 +107,15 @@ def end_orphans(seconds):
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
     return report
+
+
+def parent(pid):
+    return int(_stat(pid)[1])
+
+
+def alive(pid):
+    """False for a zombie too."""
+    try:
+        return _stat(pid)[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False

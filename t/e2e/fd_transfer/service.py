@@ -5,6 +5,8 @@ import pathlib
 import re
 import socket
 
+import processes
+
 HERE = pathlib.Path(__file__).parent
 REPORT = HERE / "report_worker.py"
 
@@ -69,3 +71,32 @@ def report(response):
 def get(path, *fields, version="HTTP/1.1"):
     lines = [f"GET {path} {version}", "Host: test", *fields, "", ""]
     return "\r\n".join(lines).encode("latin-1")
+
+
+def fuller(mode, **options):
+    """Options for workers that speak the fuller protocol."""
+    return {"bin_path": f"{HERE / 'fuller_worker.py'} {mode}", **options}
+
+
+STATUS = 'status.statistics-url = "/counters"\n'  # for counters(); needs mod_status
+
+
+def counters(server, prefix="/hot/"):
+    """The module's counters for a service, by name."""
+    status, _, body = request(server, get("/counters"))
+    assert status == 200
+    start = f"fd-transfer.{prefix}."
+    rows = (row.partition(": ") for row in body.decode().splitlines())
+    return {key.removeprefix(start): int(value) for key, _, value in rows if key.startswith(start)}
+
+
+def wait_for_counter(server, name, value, timeout=15):
+    """Waits until a counter has at least this value; all counters."""
+    return server.wait_until(lambda: (now := counters(server))[name] >= value and now,
+                             f"{name} >= {value}", timeout)
+
+
+def workers(program="fuller_worker"):
+    """Pids of the workers. They descend from the supervisor, which is nobody's child but ours."""
+    return [pid for orphan in processes.orphans() for pid in processes.descendants(orphan)
+            if program in processes.command(pid)]

@@ -1,0 +1,113 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""A worker that speaks the fuller protocol, and misbehaves when a URL asks it to. Standard library
+only, written from doc/handoff-record.md.
+
+fuller_worker.py [close|return|listen PATH]
+close: says taken, ends each connection. return: gives each connection back. listen: as `return`,
+on a socket of its own at PATH (an external worker).
+
+/…/pause/SECONDS   sleeps before it answers
+/…/die             kills itself before it answers
+/…/die-once/NAME   the same, if the file /tmp/NAME is not there yet; makes it
+/…/die-half        kills itself within the answer
+anything else      answers with its process id
+"""
+import fcntl
+import os
+import select
+import signal
+import socket
+import struct
+import sys
+import time
+
+HEADER = struct.Struct("<4sBBHQIIQ")
+HELLO, TAKEN, RETURN = 2, 3, 4
+IN_MEMFD, WANTS_TAKEN = 1, 4
+
+
+def note(kind, number=0, index=0, data=b""):
+    return HEADER.pack(b"LFDT", 1, kind, 0, number, index, 0, len(data)) + data
+
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def obey(path, client, response):
+    what, _, argument = path.rpartition("/")
+    action = what.rpartition("/")[2]
+    if action == "pause":
+        time.sleep(float(argument))
+    elif argument == "die":
+        die()
+    elif argument == "die-half":
+        client.send(response[:20])
+        die()
+    elif action == "die-once":
+        try:
+            os.close(os.open(f"/tmp/{argument}", os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            return
+        die()
+
+
+def answer(queue, message, fds, give_back):
+    _, _, _, flags, number, index, head_length, length = HEADER.unpack(message[:32])
+    data = os.pread(fds[1], length, 0) if flags & IN_MEMFD else message[32:]
+    for memfd in fds[1:]:
+        os.close(memfd)
+    with socket.socket(fileno=fds[0]) as client:
+        fcntl.fcntl(client, fcntl.F_SETOWN, os.getpid())
+        head, rest = data[:head_length], data[head_length:]
+        keep = give_back and b"\r\nConnection: close" not in head
+        body = b"worker %d\n" % os.getpid()
+        response = (b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nConnection: %s\r\n"
+                    b"Content-Length: %d\r\n\r\n%s"
+                    % (b"keep-alive" if keep else b"close", len(body), body))
+        obey(head.split()[1].decode(), client, response)
+        try:
+            if keep:
+                # So many seconds of "timeout": if we die now, the server sees whether all of the
+                # answer has been written. The socket does not block, so the option does nothing.
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO,
+                                  struct.pack("ll", len(response), 0))
+            client.send(response)
+            if keep:
+                socket.send_fds(queue, [note(RETURN, number, index, rest)], [client.fileno()])
+                return
+            client.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass  # the client has left
+        if flags & WANTS_TAKEN:
+            queue.send(note(TAKEN, number))
+
+
+def serve(queue, give_back):
+    queue.send(note(HELLO))
+    while True:
+        select.select([queue], [], [])
+        try:
+            message, fds, _, _ = socket.recv_fds(queue, 65568, 2, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            continue
+        if not message:
+            return
+        answer(queue, message, fds, give_back)
+
+
+def listen(path):
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listener.bind(path)
+    listener.listen()
+    print("listening", flush=True)
+    while True:
+        serve(listener.accept()[0], True)
+
+
+signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+if sys.argv[1] == "listen":
+    listen(sys.argv[2])
+else:
+    serve(socket.socket(fileno=0), sys.argv[1] == "return")

@@ -1,0 +1,117 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""A worker that answers requests well, but sends the rubbish that the URL asks for before it does.
+
+/…/NAME, where NAME is one of the functions of class Rubbish.
+"""
+import os
+import select
+import socket
+import struct
+
+HEADER = struct.Struct("<4sBBHQIIQ")
+
+
+class Rubbish:
+    """What a worker may do wrong; each with the queue, the client and the record's fields."""
+
+    def __init__(self, queue, client, number, index):
+        self.queue, self.client, self.number, self.index = queue, client, number, index
+
+    def send(self, fds=(), version=1, kind=4, flags=0, number=None, index=None, data=b"", length=None):
+        number = self.number if number is None else number
+        index = self.index if index is None else index
+        length = len(data) if length is None else length
+        record = HEADER.pack(b"LFDT", version, kind, flags, number, index, 0, length) + data
+        socket.send_fds(self.queue, [record], list(fds))
+
+    def nothing(self):
+        pass
+
+    def short(self):
+        self.queue.send(b"x")
+
+    def empty(self):
+        self.queue.send(b"")
+
+    def noise(self):
+        self.queue.send(os.urandom(300))
+
+    def version(self):
+        self.send(version=9, kind=2)
+
+    def request(self):
+        socket.send_fds(self.queue, [HEADER.pack(b"LFDT", 1, 1, 0, 1, 0, 1, 1) + b"x"],
+                        [self.client.fileno()])
+
+    def long(self):
+        self.queue.send(b"L" * 100_000)
+
+    def no_fd(self):
+        self.send()
+
+    def three_fds(self):
+        self.send([0, 1, 2])
+
+    def many_fds(self):
+        self.send([2] * 100)
+
+    def file(self):
+        with open("/etc/passwd", "rb") as file:
+            self.send([file.fileno()])
+
+    def udp(self):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            self.send([sock.fileno()])
+
+    def unconnected(self):
+        with socket.socket() as sock:
+            self.send([sock.fileno()])
+
+    def stranger(self):
+        """A connection that was never lighttpd's."""
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            listener.listen()
+            with socket.create_connection(listener.getsockname()):
+                accepted = listener.accept()[0]
+                self.send([accepted.fileno()])
+                accepted.close()
+
+    def bad_index(self):
+        self.send([self.client.fileno()], index=4711)
+
+    def empty_memfd(self):
+        memfd = os.memfd_create("x")
+        self.send([self.client.fileno(), memfd], flags=1, length=5000)
+        os.close(memfd)
+
+    def unknown_id(self):
+        self.send(kind=3, number=99)
+
+
+def answer(queue, message, fds):
+    _, _, _, _, number, index, _, _ = HEADER.unpack(message[:32])
+    with socket.socket(fileno=fds[0]) as client:
+        path = message[32:].split()[1].decode()
+        body = b"worker %d\n" % os.getpid()
+        response = (b"HTTP/1.1 200 OK\r\nConnection: %s\r\nContent-Length: %d\r\n\r\n%s")
+        rubbish = Rubbish(queue, client, number, index)
+        name = path.rpartition("/")[2]
+        if name == "twice":
+            client.send(response % (b"keep-alive", len(body), body))
+            rubbish.send([client.fileno()])
+            rubbish.send([client.fileno()])
+            return
+        Rubbish.__dict__[name](rubbish)
+        client.send(response % (b"close", len(body), body))
+        client.shutdown(socket.SHUT_WR)
+
+
+queue = socket.socket(fileno=0)
+while True:
+    select.select([queue], [], [])
+    message, fds, _, _ = socket.recv_fds(queue, 65568, 2)
+    if not message:
+        break
+    answer(queue, message, fds)

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Nothing lost: what happens to requests whose worker dies."""
+import os
+import signal
+import socket
+import uuid
+
+import pytest
+
+import processes
+from service import (STATUS, counters, fuller, get, read_response, report, request, service,
+                     wait_for_counter, workers)
+
+
+@pytest.fixture
+def start_fuller(start, stage):
+    """A server whose workers speak the fuller protocol, and have said so."""
+    def begin(mode="close", **options):
+        options = {"workers": 2, "stage": stage, **options}
+        server = start(STATUS + service(**fuller(mode, **options)), modules=["mod_status"])
+        wait_for_counter(server, "started", options["workers"])
+        # The first request may go to a worker that has not said hello yet; the second cannot.
+        server.wait_until(lambda: request(server, get("/hot/")) and counters(server)["taken"],
+                          "a worker to say taken")
+        return server
+    return begin
+
+
+def test_taken_lets_the_duplicate_go(start_fuller):
+    server = start_fuller()
+    for _ in range(20):
+        assert request(server, get("/hot/"))[0] == 200
+    now = server.wait_until(lambda: (c := counters(server))["untaken"] == 0 and c, "no duplicates")
+    assert now["taken"] >= 20 and now["repeated"] == 0
+
+
+def test_a_request_whose_worker_died_is_answered_by_another(start_fuller):
+    server = start_fuller()
+    name = f"die-once-{uuid.uuid4()}"
+    try:
+        status, _, body = request(server, get(f"/hot/die-once/{name}"))
+    finally:
+        os.unlink(f"/tmp/{name}")
+    assert (status, body[:7]) == (200, b"worker ")
+    now = counters(server)
+    assert (now["repeated"], now["died"], now["unanswered"]) == (1, 1, 0)
+    server.wait_for(r'fd-transfer.server "/hot/": worker \d+ was killed by signal 9')
+
+
+def test_a_post_whose_worker_died_is_502(start_fuller):
+    server = start_fuller()
+    head = b"POST /hot/die HTTP/1.1\r\nHost: t\r\nContent-Length: 5\r\n\r\nhello"
+    status, fields, _ = request(server, head)
+    assert status == 502 and "Connection: close" in fields
+    assert counters(server)["unanswered"] == 1
+
+
+def test_a_request_that_kills_every_worker_ends_in_502(start_fuller):
+    server = start_fuller()
+    assert request(server, get("/hot/die"))[0] == 502
+    now = counters(server)
+    assert (now["repeated"], now["unanswered"]) == (2, 1)
+    assert request(server, get("/hot/"))[0] == 200
+
+
+def test_an_answer_broken_off_ends_the_connection(start_fuller):
+    server = start_fuller()
+    with server.connect() as sock:
+        sock.sendall(get("/hot/die-half"))
+        assert sock.recv(1000) == b"HTTP/1.1 200 OK\r\nCon"
+        assert sock.recv(1000) == b""
+    assert wait_for_counter(server, "broken-off", 1)["repeated"] == 0
+
+
+def test_what_waits_in_the_queue_survives_the_workers(start_fuller):
+    """Both workers are stopped, requests come, the workers are killed: their successors answer."""
+    server = start_fuller()
+    pids = workers()
+    assert len(pids) == 2
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    socks = [server.connect() for _ in range(40)]
+    for sock in socks:
+        sock.sendall(get("/hot/"))
+    wait_for_counter(server, "handed-over", 40)
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    for sock in socks:
+        with sock:
+            assert read_response(sock)[0] == 200
+
+
+def test_a_stopped_worker_does_not_delay_the_others(start_fuller):
+    server = start_fuller()
+    pids = {int(request(server, get("/hot/"))[2].split()[1]) for _ in range(50)}
+    stopped = pids.pop()
+    os.kill(stopped, signal.SIGSTOP)
+    try:
+        # It may hold one request at most: what it received before it stopped. None was open.
+        for _ in range(100):
+            assert int(request(server, get("/hot/"))[2].split()[1]) != stopped
+    finally:
+        os.kill(stopped, signal.SIGCONT)
+
+
+def test_simple_workers_are_restarted_too(start, stage):
+    server = start(STATUS + service(stage=stage, workers=1), modules=["mod_status"])
+    pid = report(request(server, get("/hot/")))["pid"]
+    for _ in range(3):
+        os.kill(pid, signal.SIGKILL)
+        server.wait_for(rf"worker {pid} was killed by signal 9")
+        pid = report(request(server, get("/hot/")))["pid"]
+    assert counters(server)["untaken"] == 0
+
+
+def test_the_supervisor_is_replaced_when_it_dies(start_fuller):
+    server = start_fuller()
+    worker = int(request(server, get("/hot/"))[2].split()[1])
+    supervisor = processes.parent(worker)
+    os.kill(supervisor, signal.SIGKILL)
+    server.wait_for("the supervisor of the workers has died")
+    server.wait_until(lambda: not processes.alive(worker), "its workers to leave")
+    assert request(server, get("/hot/"))[0] == 200
+
+
+def test_a_client_that_leaves_costs_nothing(start_fuller):
+    server = start_fuller()
+    before = len(server.fds())
+    for _ in range(20):
+        with server.connect() as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            sock.sendall(get("/hot/pause/0.01"))
+    server.wait_until(lambda: counters(server)["untaken"] == 0, "no duplicates")
+    server.wait_until(lambda: len(server.fds()) <= before, "no descriptors left over")

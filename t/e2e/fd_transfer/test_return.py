@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Connections that workers give back: keep-alive goes on with lighttpd. And what workers may get
+wrong: lighttpd lives, says what was wrong, and leaks nothing."""
+import time
+
+import pytest
+
+from service import (HERE, STATUS, counters, fuller, get, read_response, request, service,
+                     wait_for_counter)
+
+
+@pytest.fixture
+def start_return(start, stage):
+    def begin(config="", **options):
+        options = {"workers": 2, "stage": stage, **options}
+        server = start(STATUS + service(**fuller("return", **options)) + config,
+                       modules=["mod_status"])
+        (server.root / "style.css").write_text("css")
+        return server
+    return begin
+
+
+def test_400_requests_alternate_on_one_connection(start_return):
+    server = start_return("server.max-keep-alive-requests = 1000\n")
+    with server.connect() as sock:
+        for _ in range(200):
+            sock.sendall(get("/hot/"))
+            status, _, body = read_response(sock)
+            assert (status, body[:7]) == (200, b"worker ")
+            sock.sendall(get("/style.css"))
+            assert read_response(sock)[2] == b"css"
+    assert wait_for_counter(server, "returned", 200)["handed-over"] == 200
+
+
+def test_pipelined_requests_alternate(start_return):
+    server = start_return()
+    with server.connect() as sock:
+        sock.sendall((get("/hot/") + get("/style.css")) * 20)
+        data = b""
+        while data.count(b"HTTP/1.1 200 OK") < 40 or not data.endswith(b"css"):
+            more = sock.recv(65536)
+            assert more, data
+            data += more
+    bodies = [part.partition(b"\r\n\r\n")[2] for part in data.split(b"HTTP/1.1 200 OK")[1:]]
+    assert [body[:3] for body in bodies] == [b"wor", b"css"] * 20
+
+
+def test_descriptors_come_and_go(start_return):
+    server = start_return()
+    with server.connect() as sock:
+        for _ in range(10):
+            sock.sendall(get("/hot/"))
+            read_response(sock)
+        wait_for_counter(server, "returned", 10)
+        before = len(server.fds())
+        for _ in range(200):
+            sock.sendall(get("/hot/"))
+            read_response(sock)
+        wait_for_counter(server, "returned", 210)
+        assert len(server.fds()) <= before
+
+
+def test_an_idle_returned_connection_ends_as_keep_alive_does(start_return):
+    server = start_return("server.max-keep-alive-idle = 1\nserver.max-read-idle = 60\n")
+    with server.connect() as sock:
+        sock.sendall(get("/hot/"))
+        read_response(sock)
+        began = time.monotonic()
+        assert sock.recv(1) == b""
+        assert time.monotonic() - began < 10
+
+
+def test_conditions_hold_on_returned_connections(start, stage):
+    """$SERVER["socket"] and the client's address are those of the connection."""
+    server = start(STATUS + service(**fuller("return", stage=stage))
+                   + '$HTTP["remoteip"] != "127.0.0.1" { url.access-deny = ("") }\n',
+                   modules=["mod_status", "mod_access"],
+                   accesslog_format='%h \\"%r\\" %s')
+    (server.root / "style.css").write_text("css")
+    with server.connect() as sock:
+        sock.sendall(get("/hot/"))
+        read_response(sock)
+        sock.sendall(get("/style.css"))
+        assert read_response(sock)[0] == 200
+    server.wait_for(r'^127.0.0.1 "GET /style.css HTTP/1.1" 200$', log="access")
+
+
+RUBBISH = {
+    "short": "shorter than its 32-byte header",
+    "empty": "empty",
+    "noise": "wrong magic",
+    "version": "version other than 1",
+    "request": "only the server sends",
+    "long": "longer than the largest record",
+    "no_fd": "without the file descriptors",
+    "three_fds": "more file descriptors",
+    "many_fds": "descriptors",
+    "file": "the file is no socket",
+    "udp": "the socket is no stream",
+    "unconnected": "not connected",
+    "stranger": "not made to that listening socket",
+    "bad_index": "no such listening socket",
+    "empty_memfd": "the memfd holds less",
+}
+
+
+@pytest.fixture
+def start_rubbish(start, stage):
+    def begin():
+        return start(STATUS + service(bin_path=str(HERE / "rubbish_worker.py"), stage=stage),
+                     modules=["mod_status"])
+    return begin
+
+
+def test_rubbish_is_refused_and_named(start_rubbish):
+    server = start_rubbish()
+    request(server, get("/hot/nothing"))
+    before = len(server.fds())
+    for number, (name, fault) in enumerate(RUBBISH.items(), 1):
+        assert request(server, get(f"/hot/{name}"))[0] == 200, name
+        wait_for_counter(server, "rejected", number)
+    # One line a second at most: the last one is of this second, or of the next rubbish.
+    assert "refused what worker" in server.log_text()
+    server.wait_until(lambda: len(server.fds()) <= before, "no descriptors left over")
+
+
+@pytest.mark.parametrize("name", RUBBISH)
+def test_the_log_names_what_was_wrong(start, name):
+    server = start(STATUS + service(bin_path=str(HERE / "rubbish_worker.py")),
+                   modules=["mod_status"])
+    assert request(server, get(f"/hot/{name}"))[0] == 200
+    server.wait_for(rf'fd-transfer.server "/hot/": refused what worker \d+ sent: .*{RUBBISH[name]}')
+
+
+def test_an_unknown_taken_is_harmless(start_rubbish):
+    server = start_rubbish()
+    assert request(server, get("/hot/unknown_id"))[0] == 200
+    assert counters(server)["rejected"] == 0
+
+
+def test_a_connection_returned_twice_is_one_connection(start_rubbish):
+    server = start_rubbish()
+    (server.root / "style.css").write_text("css")
+    with server.connect() as sock:
+        sock.sendall(get("/hot/twice"))
+        assert read_response(sock)[0] == 200
+        now = wait_for_counter(server, "rejected", 1)
+        assert now["returned"] == 1
+        sock.sendall(get("/style.css"))
+        assert read_response(sock)[2] == b"css"
+    server.wait_for("the same connection has been returned before")
+
+
+def test_a_returned_connection_beyond_the_limit_is_closed(start, stage):
+    """server.max-connections is reached by others: the returned one is let go, with a reason."""
+    server = start("server.max-connections = 2\n" + STATUS
+                   + service(**fuller("return", stage=stage)), modules=["mod_status"])
+    with server.connect() as sock, server.connect() as one, server.connect() as two:
+        sock.sendall(get("/hot/pause/0.5"))
+        server.wait_for(r"/hot/pause", log="access")
+        for other in (one, two):
+            other.sendall(b"GET /")
+        assert read_response(sock)[0] == 200
+        assert sock.recv(1) == b""
+    server.wait_for("server.max-connections is reached")
