@@ -15,6 +15,11 @@ async def now(request):
     return PlainTextResponse(f"{time.time():.3f}\n")
 
 
+async def slow(request):
+    await asyncio.sleep(float(request.query_params.get("ms", "500")) / 1000)
+    return await now(request)
+
+
 async def about(request):
     return JSONResponse({"method": request.method, "path": request.url.path,
                          "client": request.client and request.client.host})  # fmt: skip
@@ -32,7 +37,7 @@ async def events(request):
     async def ticks():
         for number in range(int(request.query_params.get("count", "1000000"))):
             yield f"data: {number}\n\n"
-            await asyncio.sleep(float(request.query_params.get("every", "1")))
+            await asyncio.sleep(float(request.query_params.get("ms", "1000")) / 1000)
 
     return StreamingResponse(ticks(), media_type="text/event-stream")
 
@@ -46,6 +51,7 @@ async def echo(websocket):
 app = Starlette(
     routes=[
         Route("/hot/now", now),
+        Route("/hot/slow", slow),
         Route("/hot/about", about),
         Route("/hot/upload", upload, methods=["POST", "PUT"]),
         Route("/hot/events", events),

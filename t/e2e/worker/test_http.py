@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Ordinary requests, bodies and event streams through every sample, with curl and wrk."""
+import hashlib
+import json
+import re
+import subprocess
+
+import pytest
+
+import samples
+
+
+def curl(*arguments):
+    done = subprocess.run(["curl", "-sS", "-m", "30", *arguments], capture_output=True, check=True)
+    return done.stdout
+
+
+@pytest.mark.parametrize("sample", samples.ANSWER)
+def test_curl_gets_an_answer(front, sample):
+    one = front(sample)
+    assert curl("-i", one.url("/hot/now")).startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+@pytest.mark.parametrize("sample", samples.RETURN)
+def test_one_connection_serves_the_worker_and_others(front, sample):
+    one = front(sample)
+    urls = [one.url("/hot/now"), one.url("/nothing-here")] * 50
+    sink = [part for _ in urls for part in ("-o", "/dev/null")]
+    out = curl("-w", "%{http_code} %{num_connects}\n", *sink, *urls).decode().splitlines()
+    assert out == ["200 1", "404 0"] + ["200 0", "404 0"] * 49
+
+
+@pytest.mark.parametrize("sample", samples.RETURN)
+def test_pipelined_requests_are_all_answered(front, sample):
+    import socket
+    one = front(sample)
+    request = b"GET /hot/now HTTP/1.1\r\nHost: t\r\n\r\n"
+    other = b"GET /nothing-here HTTP/1.1\r\nHost: t\r\n\r\n"
+    last = b"GET /hot/now HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", one.port), timeout=20) as sock:
+        sock.sendall((request + other) * 10 + last)
+        answers = b"".join(iter(lambda: sock.recv(65536), b""))
+    assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [b"200", b"404"] * 10 + [b"200"]
+
+
+@pytest.mark.parametrize("extra", [(), ("-H", "Transfer-Encoding: chunked"),
+                                   ("-H", "Expect:")], ids=["expect", "chunked", "plain"])
+@pytest.mark.parametrize("sample", samples.UPLOAD)
+def test_curl_uploads_5_mb(front, sample, extra, tmp_path):
+    one = front(sample)
+    body = bytes(i * 7 % 251 for i in range(5_000_000))
+    (tmp_path / "body").write_bytes(body)
+    answer = curl(*extra, "--data-binary", f"@{tmp_path / 'body'}", one.url("/hot/upload"))
+    if sample == "starlette":
+        assert json.loads(answer) == {"bytes": len(body), "sha256": hashlib.sha256(body).hexdigest()}
+    else:
+        assert int(answer) == len(body)
+
+
+@pytest.mark.parametrize("sample", samples.EVENTS)
+def test_events_stream(front, sample):
+    one = front(sample)
+    with subprocess.Popen(["curl", "-sSN", one.url("/hot/events?ms=10")],
+                          stdout=subprocess.PIPE) as client:
+        lines = [client.stdout.readline() for _ in range(9)]
+        client.kill()
+    assert [line[:6] for line in lines] == [b"data: ", b"\n"] * 4 + [b"data: "]
+
+
+@pytest.mark.parametrize("close", [False, True], ids=["keep-alive", "close"])
+@pytest.mark.parametrize("sample", samples.ANSWER)
+def test_wrk_sees_no_error(front, sample, close):
+    one = front(sample)
+    fields = ["-H", "Connection: close"] if close else []
+    out = subprocess.run(["wrk", "-t1", "-c64", "-d2s", *fields, one.url("/hot/now")],
+                         capture_output=True, text=True, check=True).stdout
+    assert int(re.search(r"(\d+) requests in", out)[1]) > 100, out
+    assert "Non-2xx" not in out, out
+    if sample not in ("hello.py",):  # which always closes; wrk counts that as read errors
+        assert "Socket errors" not in out, out
