@@ -185,11 +185,7 @@ std::string run(const Case& c, ws::Role role, Cut cut) {
     Runner runner(c, role);
     size_t offset = 0;
     for (const Step& step : c.steps) {
-        Bytes bytes;
-        for (const Input& input : step.inputs) {
-            const Bytes frame = input.encode(role);
-            bytes.insert(bytes.end(), frame.begin(), frame.end());
-        }
+        const Bytes& bytes = step.input_for(role);
         for (size_t done = 0; done < bytes.size();) {
             const size_t at = offset + done;
             size_t end = std::min(bytes.size() - done, cut.every - at % cut.every);
@@ -207,20 +203,19 @@ std::string run(const Case& c, ws::Role role, Cut cut) {
 
 size_t input_size(const Case& c, ws::Role role) {
     size_t size = 0;
-    for (const Step& step : c.steps)
-        for (const Input& input : step.inputs) size += input.encode(role).size();
+    for (const Step& step : c.steps) size += step.input_for(role).size();
     return size;
 }
 
 std::string quote(const Bytes& bytes) {
+    constexpr char digits[] = "0123456789abcdef";
     std::string text = "\"";
+    text.reserve(bytes.size() + 2);
     for (const uint8_t byte : bytes) {
-        char code[8];
-        if (byte == '"' || byte == '\\' || byte < 0x20 || byte >= 0x7F)
-            snprintf(code, sizeof code, "\\x%02x", byte);
+        if (byte != '"' && byte != '\\' && byte >= 0x20 && byte < 0x7F)
+            text += static_cast<char>(byte);
         else
-            snprintf(code, sizeof code, "%c", byte);
-        text += code;
+            text += {'\\', 'x', digits[byte >> 4], digits[byte & 0xF]};
     }
     return text + "\"";
 }

@@ -31,10 +31,13 @@ struct Input {
     Bytes encode(ws::Role receiver) const;
 };
 
-/// Input, and the log lines it must lead to before anything else is sent.
+/// Input, as it arrives at an engine of either role, and the log lines it must lead to before
+/// anything else is sent.
 struct Step {
-    std::vector<Input> inputs;
+    Bytes input[2];
     std::vector<std::string> expected;
+
+    const Bytes& input_for(ws::Role role) const { return input[static_cast<int>(role)]; }
 };
 
 struct Case {
@@ -62,7 +65,7 @@ std::string run(const Case& c, ws::Role role, Cut cut);
 /// Bytes of all the case's input.
 size_t input_size(const Case& c, ws::Role role);
 
-/// `bytes` in quotes, what is not printable as \xNN, and shortened if all are the same.
+/// `bytes` in quotes, what is not printable as \xNN.
 std::string quote(const Bytes& bytes);
 
 }  // namespace golden

@@ -95,7 +95,11 @@ class Reader {
         std::string word;
         while (peek(word) && flag(word, input)) continue;
         input.payload = payload();
-        c.steps.back().inputs.push_back(input);
+        for (const auto role : {ws::Role::server, ws::Role::client}) {
+            Bytes& all = c.steps.back().input[static_cast<int>(role)];
+            const Bytes more = input.encode(role);
+            all.insert(all.end(), more.begin(), more.end());
+        }
     }
 
     bool peek(std::string& word) {
