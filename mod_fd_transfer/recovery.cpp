@@ -47,6 +47,9 @@ void Recovery::settle(Fate fate, Untaken handoff, int64_t now) {
             else
                 refuse(std::move(handoff), now);
             break;
+        case Fate::complete:
+            complete_.push_back(std::move(handoff));
+            break;
         case Fate::unanswered:
             refuse(std::move(handoff), now);
             break;
@@ -67,11 +70,18 @@ void Recovery::refuse(Untaken handoff, int64_t now) {
     lingering_.push_back({std::move(handoff.socket), now + linger});
 }
 
-Untaken Recovery::take_lost() {
-    Untaken handoff = std::move(lost_.front());
-    lost_.pop_front();
+namespace {
+
+Untaken take_first(std::deque<Untaken>& from) {
+    Untaken handoff = std::move(from.front());
+    from.pop_front();
     return handoff;
 }
+
+}  // namespace
+
+Untaken Recovery::take_lost() { return take_first(lost_); }
+Untaken Recovery::take_complete() { return take_first(complete_); }
 
 void Recovery::trigger(int64_t now) {
     while (!lingering_.empty() && lingering_.front().until <= now) lingering_.pop_front();

@@ -32,11 +32,17 @@ class Recovery {
     Untaken take_lost();
     void put_back_lost(Untaken handoff) { lost_.push_front(std::move(handoff)); }
 
+    // Connections whose answer is complete, to be gone on with by the server.
+    bool has_complete() const { return !complete_.empty(); }
+    Untaken take_complete();
+
     // Once a second: lets go of what has taken too long.
     void trigger(int64_t now);
 
     // Descriptors that are kept here.
-    int fds() const { return int(untaken_.size() + lost_.size() + lingering_.size()); }
+    int fds() const {
+        return int(untaken_.size() + lost_.size() + complete_.size() + lingering_.size());
+    }
 
   private:
     struct Lingering {
@@ -52,6 +58,7 @@ class Recovery {
     Statistics& statistics_;
     UntakenMap untaken_;
     std::deque<Untaken> lost_;
+    std::deque<Untaken> complete_;
     std::deque<Lingering> lingering_;  // ended with a 502, until the client has seen it
 };
 

@@ -127,8 +127,10 @@ Untaken Service::duplicate(const request_st* r, std::span<const uint8_t> data,
                        .repeat = {{}, head_length, socket_index(con)},
                        .since = log_monotonic_secs};
     // Of a fresh connection we know what it has done without asking the kernel.
-    if (con->request_count > 1 && untaken.socket)
-        untaken.before = progress_of(untaken.socket.get()).value_or(Progress{});
+    if (con->request_count > 1 && untaken.socket) {
+        untaken.before = progress_of(con->fd).value_or(Progress{});
+        clear_announcement(con->fd);
+    }
     if (repeatable(r)) untaken.repeat.data = text(data);
     return untaken;
 }
@@ -263,6 +265,20 @@ void Service::look_after(Line& line) {
     recovery_.look(line.index, {.broken = !open,
                                 .empty = open && line.channel.queued_bytes() == 0,
                                 .now = log_monotonic_secs});
+    continue_complete();
+}
+
+// Connections that dead workers would have returned in the next moment.
+void Service::continue_complete() {
+    while (recovery_.has_complete()) {
+        Untaken complete = recovery_.take_complete();
+        const process::HandoffRecord record = {.kind = process::HandoffKind::return_socket,
+                                               .socket_index = complete.repeat.socket_index};
+        const char* const fault = returned_.adopt(
+            srv_, record, bytes(complete.repeat.data).subspan(complete.repeat.head_length),
+            std::move(complete.socket));
+        if (!fault) ++statistics_[Statistics::returned];
+    }
 }
 
 void Service::trigger() {

@@ -107,6 +107,7 @@ class Service {
     void lose(Line& line);
 
     void look_after(Line& line);
+    void continue_complete();
     void account_fds();
 
     Settings settings_;

@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include <string_view>
@@ -36,15 +37,30 @@ process::FileDescriptor duplicate_as_owner(int client) {
 
 void claim_for_server(int client) { fcntl(client, F_SETOWN, getpid()); }
 
+uint64_t announced_length(int client) {
+    timeval value = {};
+    socklen_t size = sizeof(value);
+    getsockopt(client, SOL_SOCKET, SO_SNDTIMEO, &value, &size);
+    return uint64_t(value.tv_sec);
+}
+
+void clear_announcement(int client) {
+    const timeval none = {};
+    setsockopt(client, SOL_SOCKET, SO_SNDTIMEO, &none, sizeof(none));
+}
+
 Fate fate_of(Untaken& handoff, const ChannelView& channel) {
     const bool dead = held_by_nobody(handoff, channel);
     const std::optional<Progress> progress = progress_of(handoff.socket.get());
     if (!progress) return Fate::gone;
-    const bool begun = progress->written != handoff.before.written;
-    if (!dead) return begun ? Fate::answering : Fate::pending;
-    if (begun) return Fate::broken_off;
-    const bool repeatable = !handoff.repeat.data.empty() && *progress == handoff.before;
-    return repeatable ? Fate::repeatable : Fate::unanswered;
+    const uint64_t written = progress->written - handoff.before.written;
+    const uint64_t announced = written ? announced_length(handoff.socket.get()) : 0;
+    if (!dead) return written && !announced ? Fate::answering : Fate::pending;
+    // What the worker read of the client's has died with it.
+    const bool whole =
+        !handoff.repeat.data.empty() && progress->consumed == handoff.before.consumed;
+    if (written) return whole && written == announced ? Fate::complete : Fate::broken_off;
+    return whole ? Fate::repeatable : Fate::unanswered;
 }
 
 void answer_bad_gateway(int client) {

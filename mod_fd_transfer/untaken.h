@@ -45,10 +45,17 @@ process::FileDescriptor duplicate_as_owner(int client);
 // Makes this process the owner again, before the socket is sent to another worker.
 void claim_for_server(int client);
 
+// A worker that means to return the connection announces how many bytes it is about to write:
+// where all who hold the socket can read it, in the seconds of SO_SNDTIMEO, which means nothing to
+// a socket that does not block. 0: nothing is announced.
+uint64_t announced_length(int client);
+void clear_announcement(int client);
+
 enum class Fate {
     pending,     // in the queue, or a living worker has it
     answering,   // a living worker has begun to answer, and has not said so yet
     broken_off,  // its worker is dead, and bytes of an answer have been written
+    complete,    // its worker is dead, but had written all of the answer that it announced
     repeatable,  // its worker is dead, nothing has been written or read: send it again
     unanswered,  // its worker is dead, nothing has been written, but it cannot be sent again
     gone,        // the client has left, or the worker has ended the connection
