@@ -206,6 +206,8 @@ bool Service::enqueue(Pending& pending) {
     pending.state = Pending::State::waiting;
     ++statistics_[Statistics::waited];
     statistics_[Statistics::waiting] = int(backlog_.size());
+    // So that a client that leaves is noticed. (lighttpd keeps this interest.)
+    fdevent_fdnode_event_add(srv_->ev, pending.request->con->fdn, FDEVENT_RDHUP);
     watch_for_room();
     return true;
 }

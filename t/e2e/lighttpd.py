@@ -118,7 +118,8 @@ class Lighttpd:
             with open(self.output, "ab") as output:
                 self.process = subprocess.Popen([*wrapper, *self.command("-D")],
                                                 stdin=subprocess.DEVNULL, stdout=output,
-                                                stderr=output, env=self.environment)
+                                                stderr=output, env=self.environment,
+                                                process_group=0)  # it signals its whole group
             if self._wait_until_it_accepts():
                 return self
             self.process.wait()
