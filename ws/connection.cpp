@@ -66,9 +66,9 @@ bool Connection::begin_frame(Event& event) {
     if (is_control(header.opcode)) return false;
     const bool continues = header.opcode == Opcode::continuation;
     if (continues != (receiving_ != Opcode::continuation)) {
-        event = fail_now(close_code::protocol_error, continues
-                                                     ? "continuation without a message to continue"
-                                                     : "new message inside a fragmented one");
+        event = fail_now(close_code::protocol_error,
+                         continues ? "continuation without a message to continue"
+                                   : "new message inside a fragmented one");
         return true;
     }
     if (!continues) begin_message(header);
@@ -210,7 +210,8 @@ void Connection::report_close(std::span<uint8_t> payload, Event& event) {
     if (payload.size() == 1)
         event = fail_now(close_code::protocol_error, "Close frame with half a code");
     else if (payload.size() >= 2 && !valid_on_wire(event.code))
-        event = fail_now(close_code::protocol_error, "Close frame with a code that may not be sent");
+        event =
+            fail_now(close_code::protocol_error, "Close frame with a code that may not be sent");
     else if (payload.size() > 2 && !valid_utf8(payload.subspan(2)))
         event = fail_now(close_code::invalid_payload, "reason of a Close frame is not valid UTF-8");
     else {

@@ -7,17 +7,8 @@
 namespace ws {
 namespace {
 
-size_t skip_ascii(const uint8_t* text, size_t size) {
-    size_t i = 0;
-    for (uint64_t word; size - i >= sizeof word; i += sizeof word) {
-        std::memcpy(&word, text + i, sizeof word);
-        if (word & 0x8080808080808080u) break;
-    }
-    return i;
-}
-
 struct Usable {
-    const Kernels* list[3];
+    const Kernels* list[4];
     size_t count = 0;
 
     Usable() {
@@ -26,6 +17,9 @@ struct Usable {
         __builtin_cpu_init();
         if (__builtin_cpu_supports("ssse3")) list[count++] = &sse_kernels;
         if (__builtin_cpu_supports("avx2")) list[count++] = &avx2_kernels;
+        // The first processors with AVX-512 slow down when it is used; those with VBMI do not.
+        if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vbmi"))
+            list[count++] = &avx512_kernels;
 #elif defined(__aarch64__)
         list[count++] = &neon_kernels;
 #endif
@@ -41,7 +35,7 @@ constinit const Kernels* in_use = &scalar_kernels;
 
 }  // namespace
 
-const Kernels scalar_kernels = {"scalar", mask_words, skip_ascii};
+const Kernels scalar_kernels = {"scalar", mask_words, skip_characters};
 
 std::span<const Kernels* const> usable_kernels() {
     static const Usable usable;

@@ -23,10 +23,15 @@ struct Kernels {
     size_t (*skip_utf8)(const uint8_t* text, size_t size);
 };
 
+/// Skips well-formed UTF-8, as above, but stops only where it must: before what is not a whole,
+/// valid character.
+size_t skip_characters(const uint8_t* text, size_t size);
+
 extern const Kernels scalar_kernels;
 #if defined(__x86_64__) || defined(__i386__)
 extern const Kernels sse_kernels;  // SSSE3
 extern const Kernels avx2_kernels;
+extern const Kernels avx512_kernels;  // AVX512F and AVX512BW
 #elif defined(__aarch64__)
 extern const Kernels neon_kernels;
 #endif

@@ -103,6 +103,7 @@ class Simd {
         for (; size - done >= 64; done += 64) {
             Type in[vectors];
             Type any = Vector::zero();
+#pragma GCC unroll 4
             for (size_t i = 0; i < vectors; i++) {
                 in[i] = Vector::load(text + done + i * Vector::size);
                 any = Vector::either(any, in[i]);
@@ -115,6 +116,7 @@ class Simd {
                 continue;
             }
             Type wrong = Vector::zero();
+#pragma GCC unroll 4
             for (size_t i = 0; i < vectors; i++) {
                 wrong = Vector::either(wrong, errors(in[i], before));
                 before = in[i];
