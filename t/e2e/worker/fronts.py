@@ -29,6 +29,25 @@ def wait_until(condition, what, timeout=30):
     return result
 
 
+def handles_sigterm(pid):
+    """True once the process has done more than start: it catches, blocks or ignores SIGTERM."""
+    masks = re.findall(r"Sig(?:Blk|Ign|Cgt):\s*(\w+)", pathlib.Path(f"/proc/{pid}/status").read_text())
+    return any(int(mask, 16) & 1 << signal.SIGTERM - 1 for mask in masks)
+
+
+def terminate(pid):
+    """SIGTERM to a worker that is ready for it."""
+    wait_until(lambda: handles_sigterm(pid), f"worker {pid} to handle SIGTERM")
+    os.kill(pid, signal.SIGTERM)
+
+
+def clients_held(pid):
+    """How many TCP connections the process has open."""
+    lines = pathlib.Path("/proc/net/tcp").read_text().splitlines()[1:]
+    tcp = {f"socket:[{line.split()[9]}]" for line in lines}
+    return sum(name in tcp for name in processes.fds(pid).values())
+
+
 class Cat:
     """fdworker-cat with workers that it starts, or (`options`) that listen by themselves."""
 
@@ -84,15 +103,14 @@ class Lighttpd:
                          for name in ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE")})
         self.server.start()
         self.port = self.server.port
-        self._name = pathlib.Path(command[0]).name
 
     def log_text(self):
         return self.server.log_text()
 
     def worker_pids(self):
-        """Those processes that have the queue on fd 0."""
+        """Those processes that have the queue on fd 0. Their parent is no child of lighttpd."""
         def found():
-            return [pid for pid in self.server.children()
+            return [pid for pid in processes.descendants(os.getpid())
                     if processes.fds(pid).get(0, "").startswith("socket:")]
         return wait_until(found, "workers")
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """SIGTERM and the end of the queue: responses in flight complete, exit status 0."""
 import asyncio
-import os
-import signal
 
 import pytest
 import websockets
@@ -35,7 +33,7 @@ def test_an_idle_worker_ends_with_0_and_its_sibling_goes_on(cat, sample):
     first = one.worker_pids()[0]
     if sample != "echo":
         asyncio.run(get(one.port, "/hot/now"))
-    os.kill(first, signal.SIGTERM)
+    fronts.terminate(first)
     assert wait_for_end(one, first) == 0
     if sample != "echo":
         assert b" 200 " in asyncio.run(asyncio.wait_for(get(one.port, "/hot/now"), 20))
@@ -47,9 +45,11 @@ def test_responses_in_flight_complete(front, sample):
     one = front(sample, workers=1)
 
     async def run():
-        slow = [asyncio.create_task(get(one.port, "/hot/slow?ms=2000")) for _ in range(100)]
-        await get(one.port, "/hot/now")  # all the others were received before this one
-        os.kill(one.worker_pids()[0], signal.SIGTERM)
+        worker = one.worker_pids()[0]
+        slow = [asyncio.create_task(get(one.port, "/hot/slow?ms=3000")) for _ in range(100)]
+        while fronts.clients_held(worker) < 100:
+            await asyncio.sleep(0.01)
+        fronts.terminate(worker)
         return await asyncio.wait_for(asyncio.gather(*slow), 60)
 
     answers = asyncio.run(run())
@@ -81,7 +81,7 @@ def test_websockets_are_told_that_the_worker_goes_away(cat, sample):
         async with websockets.connect(one.url("/hot/echo", "ws")) as client:
             await client.send("one")
             assert await client.recv() == "one"
-            os.kill(one.worker_pids()[0], signal.SIGTERM)
+            fronts.terminate(one.worker_pids()[0])
             with pytest.raises(websockets.ConnectionClosed) as closed:
                 await client.recv()
             return closed.value.rcvd.code

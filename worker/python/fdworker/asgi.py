@@ -85,6 +85,7 @@ class HandedOffProtocol(H11Protocol):  # type: ignore[misc]
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(ClientTransport(transport, self._handoff.taken))
+        self.data_received(self._handoff.data)  # before anything that the socket yields
 
     def connection_lost(self, error: Exception | None) -> None:
         self._handoff.taken()
@@ -162,12 +163,10 @@ class WorkerServer(Server):  # type: ignore[misc]
 
         loop = asyncio.get_running_loop()
         try:
-            transport, made = await loop.connect_accepted_socket(protocol, handoff.sock)
+            await loop.connect_accepted_socket(protocol, handoff.sock)
         except OSError as error:
             log.info("hand-off %d: %s", handoff.id, error)
             handoff.close()
-        else:
-            made.data_received(handoff.data)
 
 
 def main() -> None:

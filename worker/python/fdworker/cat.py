@@ -235,6 +235,7 @@ async def run(options: argparse.Namespace) -> int:
         [asyncio.create_task(e.wait()) for e in (stop, front.workers_gone)],
         return_when=asyncio.FIRST_COMPLETED,
     )
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})  # ending already
     accepting.cancel()
     await front.finish()
     return await asyncio.to_thread(wait_for, workers, options.grace)
