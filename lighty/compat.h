@@ -52,6 +52,18 @@ bool is_handler_module(const Request* r, const PluginData* data) {
 // fields in their place.
 handler_t refuse(request_st* r, int status, std::string_view text = {});
 
+// The address of the client, as mod_extforward may have corrected it.
+inline std::string_view client_address(const request_st* r) {
+    const auto text = [](const buffer& b) { return std::string_view(b.ptr, buffer_clen(&b)); };
+    const auto of = [&text](const auto* request) {
+        if constexpr (requires { request->dst_addr_buf; })
+            return text(*request->dst_addr_buf);
+        else
+            return text(request->con->dst_addr_buf);
+    };
+    return of(r);
+}
+
 // Whether the server has begun to stop, or to re-read its configuration: it waits only for the
 // connections that are open.
 bool is_stopping(const server* srv);

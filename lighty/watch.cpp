@@ -20,6 +20,15 @@ void Watch::want(int events) {
         fdevent_fdnode_event_del(srv_->ev, node_);
 }
 
+int Watch::release() {
+    if (!node_) return -1;
+    const int fd = node_->fd;
+    fdevent_fdnode_event_del(srv_->ev, node_);
+    fdevent_unregister(srv_->ev, std::exchange(node_, nullptr));
+    --srv_->cur_fds;
+    return fd;
+}
+
 void Watch::close() {
     if (!node_) return;
     fdevent_fdnode_event_del(srv_->ev, node_);

@@ -27,6 +27,10 @@ class Watch {
     void want(int events);
     bool wants(int events) const { return node_ && (node_->events & events) == events; }
 
+    // Leaves the event loop and gives the descriptor away; events that were fetched already must
+    // not name it any more, so that it may be opened again by another Watch only.
+    int release();
+
     // Closes the descriptor at the end of this turn of the event loop, when no event that was
     // fetched already can name it any more.
     void close();

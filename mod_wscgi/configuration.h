@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "lighty/lighttpd.h"
-#include "mod_wscgi/endpoint.h"
+#include "mod_wscgi/service.h"
 
 namespace wscgi {
 
@@ -16,8 +16,14 @@ class Configuration {
     // is in the log. Called once, from set_defaults.
     bool read(server* srv, plugin_data_base* plugin_data);
 
-    // The endpoint for the request's path in the scopes that are in force for it, or nullptr.
-    Endpoint* find(request_st* r, const plugin_data_base* plugin_data) const;
+    // The service for the request's path in the scopes that are in force for it, or nullptr.
+    Service* find(request_st* r, const plugin_data_base* plugin_data) const;
+
+    template <class Visit>
+    void for_each_service(Visit visit) {
+        for (const auto& endpoints : directives_)
+            for (const auto& endpoint : *endpoints) visit(static_cast<Service&>(*endpoint));
+    }
 
   private:
     std::vector<std::unique_ptr<Endpoints>> directives_;  // of all scopes; cvlist points to them

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "mod_wscgi/endpoint.h"
+#include "mod_wscgi/handshake.h"
 
 namespace wscgi {
 namespace {
@@ -28,8 +29,11 @@ int add_variable(void* context, const char* name, size_t name_size, const char* 
 }  // namespace
 
 std::string fill_environment(process::Environment& environment, request_st* r,
-                             const Endpoint& endpoint, const std::string& session_id) {
+                             const Endpoint& endpoint, const std::string& session_id,
+                             const Answer& answer) {
     environment.add("UNIQUE_ID", session_id);
+    if (!answer.subprotocol.empty()) environment.add("WEBSOCKET_PROTOCOL", answer.subprotocol);
+    if (!answer.extensions.empty()) environment.add("WEBSOCKET_EXTENSIONS", answer.extensions);
     for (const auto& [name, value] : endpoint.environment) environment.add(name, value);
 
     // CGI has no word for a body whose length is not known.

@@ -10,11 +10,13 @@
 
 namespace wscgi {
 
+struct Answer;
 struct Endpoint;
 
 // Fills `environment`. Returns an empty text, or why the request must be refused with 400: two of
-// its header fields would be the same variable.
+// its header fields would be the same variable. `answer` is what was agreed with the client.
 std::string fill_environment(process::Environment& environment, request_st* r,
-                             const Endpoint& endpoint, const std::string& session_id);
+                             const Endpoint& endpoint, const std::string& session_id,
+                             const Answer& answer);
 
 }  // namespace wscgi

@@ -11,10 +11,12 @@ class FrameRelay : public Relay {
   public:
     explicit FrameRelay(ClientOutput& output) : output_(output) {}
 
-    void from_client(std::span<uint8_t>& bytes, Gathered& gathered) override {
-        if (!program_ended_ && !bytes.empty()) gathered.push_back(bytes);
+    bool from_client(std::span<uint8_t>& bytes, Gathered& gathered) override {
+        if (!program_ended_ && !bytes.empty()) gathered.add(bytes);
         bytes = {};
+        return false;
     }
+    void deliver(const Piece&) override {}
     void client_ended() override { client_ended_ = true; }
     void from_program(std::span<uint8_t>& bytes, bool, bool) override {
         output_.append(bytes);

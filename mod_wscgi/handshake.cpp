@@ -73,10 +73,10 @@ bool is_websocket_request(const request_st* r) {
 }
 
 Answer check_origin_and_body(request_st* r, const Endpoint& endpoint) {
-    if (!is_http2(r) && r->reqbody_length != 0) return {400, "a WebSocket request has no body", {}};
+    if (!is_http2(r) && r->reqbody_length != 0) return {400, "a WebSocket request has no body"};
     if (std::string complaint = origin_complaint(r, endpoint); !complaint.empty())
-        return {403, std::move(complaint), {}};
-    return {is_http2(r) ? 200 : 101, {}, {}};
+        return {403, std::move(complaint)};
+    return {is_http2(r) ? 200 : 101};
 }
 
 Answer answer(request_st* r, const Endpoint& endpoint) {
@@ -92,12 +92,15 @@ Answer answer(request_st* r, const Endpoint& endpoint) {
                                                      endpoint.subprotocols.end());
     ws::ServerOptions options;
     options.subprotocols = subprotocols;
+    // Without takeover, compressors are needed only while a message passes, and few serve many.
+    if (endpoint.deflate) options.deflate = {true, true, 15, 15};
     const ws::ServerHandshake handshake = ws::answer(request, options);
 
     std::array<ws::Field, ws::max_response_fields> space;
     for (const ws::Field& field : handshake.fields(space))
         set_response_field(r, field.name, field.value);
-    return {handshake.status, handshake.reason, std::string(handshake.subprotocol)};
+    return {handshake.status, handshake.reason, std::string(handshake.subprotocol),
+            std::string(handshake.extensions.view()), handshake.deflate};
 }
 
 void set_program_fields(request_st* r, const ProgramHeaders& headers) {

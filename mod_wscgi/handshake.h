@@ -2,6 +2,7 @@
 // The opening handshake at lighttpd's side: a request_st in, its response fields out.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -19,9 +20,11 @@ bool is_websocket_request(const request_st* r);
 // What a request was answered with: `status` is 101 or 200 if it was accepted; otherwise `reason`
 // says why not, for the log.
 struct Answer {
-    int status;
-    std::string reason;
-    std::string subprotocol;
+    int status = 0;
+    std::string reason = {};
+    std::string subprotocol = {};
+    std::string extensions = {};
+    std::optional<ws::DeflateParameters> deflate = {};
 
     bool accepted() const { return status == 101 || status == 200; }
 };

@@ -18,8 +18,8 @@ std::span<uint8_t> without_carriage_return(std::span<uint8_t> line) {
 Refusal Lines::to_program(const ws::Event& piece, Gathered& gathered) {
     if (piece.opcode == ws::Opcode::binary && type_ == MessageType::text)
         return {ws::close_code::unsupported_data, "binary messages are not accepted here"};
-    if (!piece.payload.empty()) gathered.push_back(piece.payload);
-    if (piece.last) gathered.push_back(newline);
+    if (!piece.payload.empty()) gathered.add(piece.payload);
+    if (piece.last) gathered.add(newline);
     return {};
 }
 
@@ -30,7 +30,12 @@ Piece Lines::from_program(std::span<uint8_t>& bytes, bool end, bool full) {
         bytes = bytes.subspan(size + skip);
         searched_ = 0;
         in_message_ = !last;
-        return Piece{true, opcode, last, last ? without_carriage_return(payload) : payload};
+        Piece piece;
+        piece.kind = Piece::Kind::message;
+        piece.opcode = opcode;
+        piece.last = last;
+        piece.payload = last ? without_carriage_return(payload) : payload;
+        return piece;
     };
 
     const void* const found = memchr(bytes.data() + searched_, '\n', bytes.size() - searched_);

@@ -14,19 +14,36 @@ namespace {
 // Pieces for one writev(2); more would have to be written in several calls anyway.
 constexpr size_t gathered_enough = 256;
 
+// Shorter messages grow when they are compressed.
+constexpr size_t worth_compressing = 64;
+
+// One thread: what is needed only inside a call is shared by all.
+std::array<uint8_t, 16 * 1024> inflate_space;
+std::array<uint8_t, 16 * 1024> deflate_space;
+
 using ws::CloseState;
 using ws::EventType;
+
+std::unique_ptr<ws::PerMessageDeflate> make_deflate(const MessageRelayOptions& options,
+                                                    ws::DeflatePool* pool) {
+    if (!options.deflate) return nullptr;
+    return std::make_unique<ws::PerMessageDeflate>(ws::Role::server, *options.deflate, *pool);
+}
 
 }  // namespace
 
 MessageRelay::MessageRelay(std::unique_ptr<MessageFraming> framing,
-                           const MessageRelayOptions& options, ClientOutput& output, int64_t now)
+                           const MessageRelayOptions& options, ClientOutput& output,
+                           ws::DeflatePool* pool, int64_t now)
     : framing_(std::move(framing)),
       options_(options),
       output_(output),
-      connection_(ws::Role::server, options.limits),
+      deflate_(make_deflate(options, pool)),
+      connection_(ws::Role::server, options.limits, deflate_.get()),
       now_(now),
-      heard_(now) {}
+      began_(now),
+      heard_(now),
+      active_(now) {}
 
 void MessageRelay::append_pending() {
     std::array<uint8_t, 2 * ws::max_control_frame> frames;
@@ -40,21 +57,24 @@ void MessageRelay::set_outcome(std::string_view text) {
     if (outcome_.empty()) outcome_ = text;
 }
 
-void MessageRelay::from_client(std::span<uint8_t>& bytes, Gathered& gathered) {
+// ---- Client to program
+
+bool MessageRelay::from_client(std::span<uint8_t>& bytes, Gathered& gathered) {
     heard_ = now_;
     pinged_ = 0;
-    while (gathered.size() < gathered_enough) {
-        const ws::Event event = connection_.receive(bytes);
+    while (gathered.pieces().size() < gathered_enough) {
+        const ws::Event event = connection_.receive(bytes, inflate_space);
         switch (event.type) {
             case EventType::need_input:
             case EventType::closed:
-                return;
+                return false;
             case EventType::message:
                 message(event, gathered);
+                // The next piece will be inflated to the same place.
+                if (deflate_) return true;
                 break;
             case EventType::close:
-                set_outcome("closed by the client with " + std::to_string(event.code));
-                if (connection_.state() == CloseState::closed) append_pending();
+                closed_by_client(event, gathered);
                 break;
             case EventType::error:
                 set_outcome("client broke a rule: " + std::string(event.reason));
@@ -68,12 +88,23 @@ void MessageRelay::from_client(std::span<uint8_t>& bytes, Gathered& gathered) {
                 break;
         }
     }
+    return true;
 }
 
 void MessageRelay::message(const ws::Event& piece, Gathered& gathered) {
     if (program_ended_ || closing_) return;  // nobody is there to read it
+    active_ = now_;
+    messages_in_ += piece.last;
     const Refusal refusal = framing_->to_program(piece, gathered);
     if (refusal.code) shut_down(refusal.code, refusal.reason);
+}
+
+void MessageRelay::closed_by_client(const ws::Event& close, Gathered& gathered) {
+    set_outcome("closed by the client with " + std::to_string(close.code));
+    if (connection_.state() == CloseState::closed)
+        append_pending();
+    else if (!program_ended_)
+        framing_->close_to_program(close.code, close.reason, gathered);
 }
 
 void MessageRelay::client_ended() {
@@ -81,8 +112,43 @@ void MessageRelay::client_ended() {
     set_outcome("client went away without a Close");
 }
 
-void MessageRelay::send(const Piece& piece) {
-    std::array<uint8_t, ws::max_header_size> header;
+// ---- Program to client
+
+void MessageRelay::from_program(std::span<uint8_t>& bytes, bool end, bool full) {
+    while (output_wanted()) {
+        const Piece piece = framing_->from_program(bytes, end, full);
+        if (piece.kind == Piece::Kind::none) return;
+        deliver(piece);
+        full = false;
+    }
+    bytes = {};
+}
+
+void MessageRelay::deliver(const Piece& piece) {
+    const auto text = [&] {
+        return std::string_view(reinterpret_cast<const char*>(piece.payload.data()),
+                                piece.payload.size());
+    };
+    switch (piece.kind) {
+        case Piece::Kind::message:
+            send_message(piece);
+            break;
+        case Piece::Kind::close:
+            shut_down(piece.code, text());
+            break;
+        case Piece::Kind::ping:
+            send_ping(piece.payload);
+            break;
+        case Piece::Kind::invalid:
+            shut_down(ws::close_code::internal_error, piece.reason);
+            break;
+        case Piece::Kind::none:
+            break;
+    }
+}
+
+void MessageRelay::send_message(const Piece& piece) {
+    if (!output_wanted()) return;
     if (piece.opcode == ws::Opcode::text) {
         const bool valid = program_text_.check(piece.payload) == piece.payload.size();
         if (!valid || (piece.last && !program_text_.complete())) {
@@ -90,42 +156,77 @@ void MessageRelay::send(const Piece& piece) {
             return;
         }
     }
+    active_ = now_;
+    messages_out_ += piece.last;
+    if (!connection_.sending_message() && !compressing_)
+        compressing_ = deflate_ && piece.payload.size() >= worth_compressing;
+    if (compressing_) return send_compressed(piece);
+
+    std::array<uint8_t, ws::max_header_size> header;
     const ws::Sent sent =
         connection_.send_header(piece.opcode, piece.payload.size(), piece.last, header);
-    if (sent.status != ws::SendStatus::ok) return;  // our Close is out: too late
+    if (sent.status != ws::SendStatus::ok) {
+        shut_down(ws::close_code::internal_error, ws::describe(sent.status));
+        return;
+    }
     output_.append(sent.bytes);
     output_.append(piece.payload);
 }
 
-void MessageRelay::from_program(std::span<uint8_t>& bytes, bool end, bool full) {
-    while (output_wanted()) {
-        const Piece piece = framing_->from_program(bytes, end, full);
-        if (!piece.present) return;
-        send(piece);
-        full = false;
+void MessageRelay::send_compressed(const Piece& piece) {
+    std::span<const uint8_t> rest = piece.payload;
+    for (;;) {
+        const ws::Sent sent =
+            connection_.send_compressed(piece.opcode, rest, piece.last, deflate_space);
+        output_.append(sent.bytes);
+        if (sent.status == ws::SendStatus::need_output) continue;
+        if (sent.status != ws::SendStatus::ok)
+            shut_down(ws::close_code::internal_error, ws::describe(sent.status));
+        break;
     }
-    bytes = {};
+    if (piece.last) compressing_ = false;
 }
+
+void MessageRelay::send_ping(std::span<const uint8_t> payload) {
+    std::array<uint8_t, ws::max_control_frame> frame;
+    output_.append(connection_.send_ping(payload, frame).bytes);
+}
+
+// ---- The end
 
 void MessageRelay::program_ended(ProgramEnd end) {
     program_ended_ = true;
     const std::string number = std::to_string(end.number);
     if (connection_.state() == CloseState::close_received) {
         append_pending();
-    } else if (end.kind == ProgramEnd::Kind::exited && end.number == 0) {
-        shut_down(ws::close_code::normal, "");
-    } else if (end.kind == ProgramEnd::Kind::exited) {
-        shut_down(ws::close_code::internal_error, "program exited with status " + number);
-    } else if (end.kind == ProgramEnd::Kind::killed) {
-        shut_down(ws::close_code::internal_error, "program was killed by signal " + number);
-    } else {
-        shut_down(ws::close_code::internal_error, "program closed its output, but did not exit");
+        return;
+    }
+    switch (end.kind) {
+        case ProgramEnd::Kind::exited:
+            if (end.number == 0)
+                shut_down(ws::close_code::normal, "");
+            else
+                shut_down(ws::close_code::internal_error, "program exited with status " + number);
+            break;
+        case ProgramEnd::Kind::killed:
+            shut_down(ws::close_code::internal_error, "program was killed by signal " + number);
+            break;
+        case ProgramEnd::Kind::overdue:
+            shut_down(ws::close_code::internal_error,
+                      "program closed its output, but did not exit");
+            break;
+        case ProgramEnd::Kind::lost:
+            shut_down(ws::close_code::internal_error, "connection to the daemon was lost");
+            break;
     }
 }
 
 void MessageRelay::shut_down(uint16_t code, std::string_view reason) {
     std::array<uint8_t, ws::max_control_frame> frame;
     const ws::Sent sent = connection_.send_close(code, reason, frame);
+    // A reason that cannot be sent must not keep the session open.
+    if (sent.status == ws::SendStatus::control_too_long || sent.status == ws::SendStatus::bad_utf8)
+        return shut_down(code, {});
     if (sent.status != ws::SendStatus::ok) return;
     set_outcome("closed with " + std::to_string(code) + (reason.empty() ? "" : ": ") +
                 std::string(reason));
@@ -142,10 +243,13 @@ void MessageRelay::tick(int64_t now) {
         set_outcome("client did not answer a ping");
         shut_down(ws::close_code::going_away, "no answer to a ping");
         overdue_ = true;
+    } else if (options_.max_age && now - began_ >= options_.max_age) {
+        shut_down(ws::close_code::going_away, "the session has reached its age limit");
+    } else if (options_.idle_timeout && now - active_ >= options_.idle_timeout) {
+        shut_down(ws::close_code::going_away, "idle");
     } else if (options_.ping_interval && now - heard_ >= options_.ping_interval &&
                connection_.state() == CloseState::open) {
-        std::array<uint8_t, ws::max_control_frame> frame;
-        output_.append(connection_.send_ping({}, frame).bytes);
+        send_ping({});
         pinged_ = now;
     }
 }

@@ -18,7 +18,7 @@ constexpr int64_t grace_at_exit = 2;
 
 struct Module {
     Configuration configuration;
-    process::ProgramTable programs;
+    Common common;
     std::unordered_set<Session*> sessions;
 };
 
@@ -42,7 +42,7 @@ void* init() {
 
 void cleanup(void* plugin_data) {
     Module& module = module_of(plugin_data);
-    module.programs.end_all(grace_at_exit);
+    module.common.programs.end_all(grace_at_exit);
     delete &module;
 }
 
@@ -51,6 +51,27 @@ handler_t set_defaults(server* srv, void* plugin_data) {
         module_of(plugin_data)
             .configuration.read(
                 srv, static_cast<plugin_data_base*>(static_cast<PluginData*>(plugin_data)));
+    return good ? HANDLER_GO_ON : HANDLER_ERROR;
+}
+
+// What runs without a session is started by the process that serves, after lighttpd has divided
+// itself into workers.
+handler_t worker_init(server* srv, void* plugin_data) {
+    Module& module = module_of(plugin_data);
+    bool good = true;
+    module.configuration.for_each_service([&](Service& service) {
+        if (service.model == Model::shared)
+            service.shared = std::make_unique<SharedProgram>(service, module.common.programs, srv);
+        if (service.model != Model::daemon || service.command.empty()) return;
+        service.pool = std::make_unique<DaemonPool>(service, module.common.programs, srv);
+        if (service.daemons.addresses.empty())
+            service.daemons.addresses.push_back(std::make_unique<Address>());
+        const std::string error = service.pool->start(*service.daemons.addresses[0]);
+        if (error.empty()) return;
+        lighty::report(srv->errh, "wscgi.server \"" + service.prefix + '"', error,
+                       "start lighttpd as a user who may do that");
+        good = false;
+    });
     return good ? HANDLER_GO_ON : HANDLER_ERROR;
 }
 
@@ -66,11 +87,11 @@ handler_t handle_uri_clean(request_st* r, void* plugin_data) {
     if (r->handler_module || !is_websocket_request(r)) return HANDLER_GO_ON;
     PluginData* const data = static_cast<PluginData*>(plugin_data);
     Module& module = *data->module;
-    Endpoint* const endpoint = module.configuration.find(r, data);
-    if (!endpoint) return HANDLER_GO_ON;
+    Service* const service = module.configuration.find(r, data);
+    if (!service) return HANDLER_GO_ON;
 
-    split_path(r, *endpoint);
-    Session* const session = new Session(r, *endpoint, module.programs);
+    split_path(r, *service);
+    Session* const session = new Session(r, *service, module.common);
     module.sessions.insert(session);
     session_of(r, data) = session;
     lighty::set_handler_module(r, data);
@@ -93,7 +114,11 @@ handler_t handle_request_reset(request_st* r, void* plugin_data) {
 
 handler_t handle_trigger(server* srv, void* plugin_data) {
     Module& module = module_of(plugin_data);
-    module.programs.tick(log_monotonic_secs);
+    module.common.programs.tick(log_monotonic_secs);
+    module.configuration.for_each_service([](Service& service) {
+        if (service.pool) service.pool->tick(log_monotonic_secs);
+        if (service.shared) service.shared->tick(log_monotonic_secs);
+    });
     for (Session* const session : module.sessions) {
         if (lighty::is_stopping(srv)) session->shut_down();
         session->tick();
@@ -102,7 +127,8 @@ handler_t handle_trigger(server* srv, void* plugin_data) {
 }
 
 handler_t handle_waitpid(server*, void* plugin_data, pid_t pid, int status) {
-    return module_of(plugin_data).programs.reaped(pid, status) ? HANDLER_FINISHED : HANDLER_GO_ON;
+    return module_of(plugin_data).common.programs.reaped(pid, status) ? HANDLER_FINISHED
+                                                                      : HANDLER_GO_ON;
 }
 
 }  // namespace
@@ -114,6 +140,7 @@ extern "C" __attribute__((visibility("default"))) int mod_wscgi_plugin_init(plug
     p->init = wscgi::init;
     p->cleanup = wscgi::cleanup;
     p->set_defaults = wscgi::set_defaults;
+    p->worker_init = wscgi::worker_init;
     p->handle_uri_clean = wscgi::handle_uri_clean;
     p->handle_subrequest = wscgi::handle_subrequest;
     p->handle_request_reset = wscgi::handle_request_reset;

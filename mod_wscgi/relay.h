@@ -22,8 +22,13 @@ class ClientOutput {
 
 // How a program has ended, after its last output.
 struct ProgramEnd {
-    enum class Kind : uint8_t { exited, killed, overdue } kind;
-    int number;  // exit status, or signal
+    enum class Kind : uint8_t {
+        exited,   // with the status `number`; a daemon that ends the connection: with 0
+        killed,   // by the signal `number`
+        overdue,  // not at all, in spite of everything
+        lost,     // a daemon's connection was reset
+    } kind;
+    int number;
 };
 
 class Relay {
@@ -31,9 +36,9 @@ class Relay {
     virtual ~Relay() = default;
 
     // Bytes of the client, which may be changed in place, are taken from the front of `bytes`; what
-    // the program is to read is added to `gathered`, and lies in `bytes` or in constants. All of
-    // them are taken, unless `gathered` has grown long: write it, and call again.
-    virtual void from_client(std::span<uint8_t>& bytes, Gathered& gathered) = 0;
+    // the program is to read is added to `gathered`, and may lie in `bytes`. True: write what was
+    // gathered, and call again. False: all of them were taken.
+    virtual bool from_client(std::span<uint8_t>& bytes, Gathered& gathered) = 0;
 
     // The client's direction of the connection is at its end, by TCP's means, not WebSocket's.
     virtual void client_ended() = 0;
@@ -41,6 +46,9 @@ class Relay {
     // What the program has written; taken from the front of `bytes` as far as it can be framed.
     // `end`, `full`: as for MessageFraming.
     virtual void from_program(std::span<uint8_t>& bytes, bool end, bool full) = 0;
+
+    // A piece that a shared program has written to all its sessions.
+    virtual void deliver(const Piece& piece) = 0;
 
     // The program has ended and all it wrote was taken.
     virtual void program_ended(ProgramEnd end) = 0;
@@ -62,6 +70,14 @@ class Relay {
 
     // Why it has ended, for the log.
     virtual std::string_view outcome() const = 0;
+
+    // Messages that have passed, of the client and of the program.
+    uint64_t messages_in() const { return messages_in_; }
+    uint64_t messages_out() const { return messages_out_; }
+
+  protected:
+    uint64_t messages_in_ = 0;
+    uint64_t messages_out_ = 0;
 };
 
 }  // namespace wscgi

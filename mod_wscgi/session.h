@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// One client and its program: carries bytes between lighttpd's queues, the relay and the program,
-// stops either side when the other does not keep up, and ends both.
+// One client and who answers it: carries bytes between lighttpd's queues, the relay and the
+// backend, stops either side when the other does not keep up, and ends both.
 #pragma once
 
 #include <memory>
@@ -8,20 +8,26 @@
 #include <vector>
 
 #include "lighty/lighttpd.h"
-#include "mod_wscgi/endpoint.h"
 #include "mod_wscgi/handshake.h"
-#include "mod_wscgi/program.h"
 #include "mod_wscgi/relay.h"
+#include "mod_wscgi/service.h"
+#include "ws/deflate.h"
 
 namespace wscgi {
 
-class Session final : ClientOutput {
+// What all sessions of this process have in common.
+struct Common {
+    process::ProgramTable programs;
+    ws::DeflatePool deflate;
+};
+
+class Session final : ClientOutput, public SharedProgram::Listener {
   public:
     // A session that has not begun: run() begins it. All arguments must outlive it.
-    Session(request_st* r, Endpoint& endpoint, process::ProgramTable& programs);
+    Session(request_st* r, Service& service, Common& common);
     Session(const Session&) = delete;
     Session& operator=(const Session&) = delete;
-    // The program, if it still runs, is ended.
+    // The backend, if it still runs, is ended.
     ~Session();
 
     // Does what can be done now. The result is what handle_subrequest returns; a request that is
@@ -37,18 +43,23 @@ class Session final : ClientOutput {
   private:
     enum class Stage : uint8_t {
         waiting,    // nothing has been done yet
+        starting,   // the backend is not there yet
         answering,  // the program's header is awaited, which decides about the response
         open,       // bytes pass both ways
         ended,      // what was queued is sent, then the connection is closed
     };
 
+    // Before it is open
     handler_t begin();
+    bool over_limit();
+    std::unique_ptr<Backend> make_backend();
+    handler_t start();
     handler_t read_answer();
+    handler_t judge_answer(const ProgramHeaders& headers);
+    handler_t upgrade();
     handler_t refuse(int status, const std::string& reason);
-    bool start_program(std::string& error);
-    void upgrade(int status);
-    void append(std::span<const uint8_t> bytes) override;
 
+    // While it is open
     handler_t relay();
     bool receive();
     std::span<uint8_t> front(chunkqueue* queue);
@@ -56,20 +67,34 @@ class Session final : ClientOutput {
     void transmit();
     void take_from_program(std::span<uint8_t> fresh);
     void settle();
+    void append(std::span<const uint8_t> bytes) override;
+
+    // What a shared program has written
+    void deliver(const Piece& piece) override;
+    void wake() override { joblist_append(con_); }
+
+    bool program_answers() const;
     void log_end() const;
 
     request_st* r_;
     connection* con_;
-    Endpoint& endpoint_;
-    std::string id_;  // not to be guessed: 128 random bits in hex
-    Program program_;
+    Service& service_;
+    Common& common_;
+    std::string id_;       // not to be guessed: 128 random bits in hex
+    std::string address_;  // of the client
+    std::unique_ptr<Backend> backend_;
     std::unique_ptr<Relay> relay_;
-    std::vector<uint8_t> unframed_;  // bytes of the program that make no whole piece yet
-    int64_t began_;                  // seconds
+    Answer answer_;
+    process::Environment environment_;  // until the backend has started
+    std::vector<uint8_t> unframed_;     // bytes of the program that make no whole piece yet
+    int64_t began_;                     // seconds
     int64_t client_bytes_ = 0;
     int64_t program_bytes_ = 0;
     bool client_ended_ = false;
+    bool output_ended_ = false;
     bool program_ended_ = false;
+    bool in_message_ = false;  // of the shared program: some of it was delivered
+    bool skipping_ = false;    // a message of it, because we are too slow
     Stage stage_ = Stage::waiting;
 };
 

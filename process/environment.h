@@ -19,6 +19,16 @@ class Environment {
     bool contains(std::string_view name) const;
     size_t size() const { return offsets_.size(); }
 
+    // Calls read(name, value) for each variable, in the order in which they were added.
+    template <class Read>
+    void for_each(Read read) const {
+        for (const size_t offset : offsets_) {
+            const std::string_view entry = block_.data() + offset;
+            const size_t equals = entry.find('=');
+            read(entry.substr(0, equals), entry.substr(equals + 1));
+        }
+    }
+
     // The NULL-terminated array that execve(2) wants; valid until the next add().
     char* const* pointers();
 

@@ -21,7 +21,7 @@ UPGRADE = ["Host: localhost", "Upgrade: websocket", "Connection: Upgrade",
     ({"bin-path": "/no/such/program"}, ["bin-path", "/no/such/program", "No such file"]),
     ({"bin-path": "/etc/passwd"}, ["bin-path", "/etc/passwd", "chmod"]),
     ({"bin-path": "cat"}, ["bin-path", "absolute"]),
-    ({**CAT, "directory": "/no/such"}, ["directory", "/no/such"]),
+    ({**CAT, "working-directory": "/no/such"}, ["working-directory", "/no/such"]),
 ], ids=lambda value: "-".join(value) if isinstance(value, dict) else "")
 def test_a_bad_configuration_stops_the_server_at_start(make_lighttpd, endpoint, words):
     server = make_lighttpd(server_directive({"/ws": endpoint}), modules=["mod_wscgi"])

@@ -23,7 +23,7 @@ class Reader {
         std::span<uint8_t> rest(kept_);
         for (;;) {
             const wscgi::Piece piece = lines_.from_program(rest, end, full);
-            if (!piece.present) break;
+            if (piece.kind == wscgi::Piece::Kind::none) break;
             message_.append(piece.payload.begin(), piece.payload.end());
             full = false;
             if (!piece.last) continue;
@@ -94,7 +94,7 @@ START_TEST(a_message_is_a_line_however_many_pieces_it_has) {
     ck_assert_uint_eq(lines.to_program(event, gathered).code, 0);
 
     std::string written;
-    for (const auto piece : gathered) written.append(piece.begin(), piece.end());
+    for (const auto piece : gathered.pieces()) written.append(piece.begin(), piece.end());
     ck_assert(written == "hello\n");
 }
 END_TEST

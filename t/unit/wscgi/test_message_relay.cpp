@@ -27,7 +27,8 @@ uint32_t mask_key() { return 0x12345678; }
 struct Harness {
     Harness() : Harness(wscgi::MessageRelayOptions()) {}
     explicit Harness(const wscgi::MessageRelayOptions& options)
-        : relay(std::make_unique<wscgi::Lines>(wscgi::MessageType::text), options, output, 1000),
+        : relay(std::make_unique<wscgi::Lines>(wscgi::MessageType::text), options, output, nullptr,
+                1000),
           client(ws::Role::client, {}, nullptr, mask_key) {}
 
     static std::vector<uint8_t> bytes_of(std::span<uint8_t> span) {
@@ -54,7 +55,7 @@ struct Harness {
         while (!bytes.empty()) {
             Gathered gathered;
             relay.from_client(bytes, gathered);
-            for (const auto piece : gathered) read.append(piece.begin(), piece.end());
+            for (const auto piece : gathered.pieces()) read.append(piece.begin(), piece.end());
         }
         return read;
     }

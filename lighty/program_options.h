@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The options that name a program to run: the same in both modules, and the same words as in
+// lighttpd's FastCGI module where they mean the same.
+#pragma once
+
+#include <stdint.h>
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "lighty/options.h"
+
+namespace lighty {
+
+struct ProgramOptions {
+    std::vector<std::string> command;  // "bin-path", its words; then "arguments"; empty: none
+    std::string directory;             // "working-directory"; empty: none
+    std::vector<std::pair<std::string, std::string>> environment;  // "bin-environment"
+    std::vector<std::string> copied_environment;                   // "bin-copy-environment"
+    std::vector<std::pair<int, uint64_t>> limits;                  // "limits": RLIMIT_* and value
+};
+
+// Reads and judges them: the program must be there and be executable when the server starts, not
+// at the first request. After an error options.failed().
+ProgramOptions read_program_options(Options& options);
+
+}  // namespace lighty

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// One program for all sessions of an endpoint.
+#include "mod_wscgi/shared_program.h"
+
+#include <array>
+
+#include "mod_wscgi/endpoint.h"
+#include "mod_wscgi/framings.h"
+
+namespace wscgi {
+namespace {
+
+std::array<uint8_t, 64 * 1024> scratch;
+
+// What is read in one turn of the event loop, at most, so that others have theirs.
+constexpr int reads_in_a_turn = 4;
+
+}  // namespace
+
+SharedProgram::SharedProgram(const Endpoint& endpoint, process::ProgramTable& table, server* srv)
+    : endpoint_(endpoint), table_(table), srv_(srv) {}
+
+bool SharedProgram::join(Listener* listener, process::Environment& environment,
+                         std::string& error) {
+    if (!program_) {
+        auto program = std::make_unique<Program>(endpoint_, table_, srv_, ready, this,
+                                                 "wscgi " + endpoint_.prefix + " stderr");
+        if (program->start(environment, error) == Backend::Start::failed) return false;
+        program_ = std::move(program);
+        program_->watch_output(true);
+        framing_ = make_framing(endpoint_);
+        unframed_.clear();
+    }
+    listeners_.insert(listener);
+    left_behind_.erase(listener);
+    return true;
+}
+
+void SharedProgram::leave(Listener* listener) {
+    left_behind_.erase(listener);
+    if (listeners_.erase(listener) && listeners_.empty()) empty_since_ = log_monotonic_secs;
+}
+
+std::optional<ProgramEnd> SharedProgram::ended(const Listener* listener) const {
+    if (!left_behind_.contains(listener)) return std::nullopt;
+    return last_end_;
+}
+
+handler_t SharedProgram::ready(void* context, int) {
+    static_cast<SharedProgram*>(context)->run();
+    return HANDLER_FINISHED;
+}
+
+void SharedProgram::run() {
+    if (!program_) return;
+    const bool was_blocked = program_->input_blocked();
+    program_->flush();
+    if (was_blocked && !program_->input_blocked())
+        for (Listener* const listener : listeners_) listener->wake();
+
+    for (int i = 0; i < reads_in_a_turn; ++i) {
+        const size_t size = program_->read(scratch);
+        if (size == 0) break;
+        broadcast(std::span(scratch).first(size), false);
+    }
+    if (program_->output_ended()) program_->end();
+    const std::optional<ProgramEnd> end = program_->ended();
+    if (!end) return;
+    broadcast({}, true);
+    last_end_ = end;
+    program_.reset();
+    left_behind_.insert(listeners_.begin(), listeners_.end());
+    const std::unordered_set<Listener*> awake = std::move(listeners_);
+    listeners_.clear();
+    for (Listener* const listener : awake) listener->wake();
+}
+
+void SharedProgram::broadcast(std::span<uint8_t> fresh, bool end) {
+    std::span<uint8_t> bytes = fresh;
+    if (!unframed_.empty()) {
+        unframed_.insert(unframed_.end(), fresh.begin(), fresh.end());
+        bytes = unframed_;
+    }
+    bool full = bytes.size() >= unframed_enough;
+    for (;;) {
+        const Piece piece = framing_->from_program(bytes, end, full);
+        if (piece.kind == Piece::Kind::none) break;
+        for (Listener* const listener : listeners_) listener->deliver(piece);
+        if (piece.kind == Piece::Kind::invalid) bytes = {};
+        full = false;
+    }
+    unframed_ = std::vector<uint8_t>(bytes.begin(), bytes.end());
+}
+
+void SharedProgram::tick(int64_t now) {
+    run();  // an end that is overdue is noticed by looking
+    if (program_ && listeners_.empty() && now - empty_since_ >= endpoint_.linger) program_->end();
+}
+
+}  // namespace wscgi

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// One program for all sessions of an endpoint: what it writes goes to every one of them, and what
+// any of them says to its stdin. It starts with the first session, and ends some time after the
+// last.
+#pragma once
+
+#include <memory>
+#include <unordered_set>
+
+#include "mod_wscgi/backend.h"
+#include "mod_wscgi/program.h"
+
+namespace wscgi {
+
+class SharedProgram {
+  public:
+    // A session's part in it.
+    class Listener {
+      public:
+        // A piece of a message for the client, or the framing's other kinds.
+        virtual void deliver(const Piece& piece) = 0;
+        // Something has changed: the input is free again, or the program has ended.
+        virtual void wake() = 0;
+
+      protected:
+        ~Listener() = default;
+    };
+
+    // All must outlive it.
+    SharedProgram(const Endpoint& endpoint, process::ProgramTable& table, server* srv);
+
+    // From then on the listener gets what the program writes. False, with `error` set, if the
+    // program had to be started and could not be.
+    bool join(Listener* listener, process::Environment& environment, std::string& error);
+    void leave(Listener* listener);
+
+    void write(const Gathered& gathered) { program_->write(gathered); }
+    bool input_blocked() const { return program_ && program_->input_blocked(); }
+
+    // How the program that the listener has joined has ended, if it has.
+    std::optional<ProgramEnd> ended(const Listener* listener) const;
+
+    // To be called about once a second.
+    void tick(int64_t now);
+
+  private:
+    static handler_t ready(void* context, int events);
+    void run();
+    void broadcast(std::span<uint8_t> bytes, bool end);
+
+    const Endpoint& endpoint_;
+    process::ProgramTable& table_;
+    server* srv_;
+    std::unique_ptr<Program> program_;
+    std::unique_ptr<MessageFraming> framing_;
+    std::vector<uint8_t> unframed_;
+    std::unordered_set<Listener*> listeners_;
+    std::unordered_set<const Listener*> left_behind_;  // they have joined a program that has ended
+    std::optional<ProgramEnd> last_end_;
+    int64_t empty_since_ = 0;
+};
+
+// A session's seat at the shared program.
+class Seat : public Backend {
+  public:
+    Seat(SharedProgram& shared, SharedProgram::Listener* listener)
+        : shared_(shared), listener_(listener) {}
+    ~Seat() override { shared_.leave(listener_); }
+
+    Start start(process::Environment& environment, std::string& error) override {
+        return shared_.join(listener_, environment, error) ? Start::ready : Start::failed;
+    }
+    void write(const Gathered& gathered) override {
+        if (!output_ended()) shared_.write(gathered);
+    }
+    bool input_blocked() const override { return !output_ended() && shared_.input_blocked(); }
+    void flush() override {}
+    size_t read(std::span<uint8_t>) override { return 0; }
+    bool output_ended() const override { return left_ || shared_.ended(listener_).has_value(); }
+    void watch_output(bool) override {}
+    std::optional<ProgramEnd> ended() override { return left_ ? end_ : shared_.ended(listener_); }
+    // The others go on.
+    void end() override {
+        if (left_) return;
+        left_ = true;
+        end_ = shared_.ended(listener_).value_or(ProgramEnd{ProgramEnd::Kind::exited, 0});
+        shared_.leave(listener_);
+    }
+    void terminate() override { end(); }
+
+  private:
+    SharedProgram& shared_;
+    SharedProgram::Listener* listener_;
+    bool left_ = false;
+    std::optional<ProgramEnd> end_;  // as it was when we left
+};
+
+}  // namespace wscgi
