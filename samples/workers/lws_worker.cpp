@@ -50,12 +50,13 @@ class Worker {
     fdworker::Socket poll_{epoll_create1(EPOLL_CLOEXEC)};
     lws_context* context_ = nullptr;
     const lws_protocols protocols_[2] = {{"echo", &Worker::on_event, 0, 65536, 0, this, 0}, {}};
+    fdworker::Ticket adopted_;  // of the socket that is being adopted
     std::size_t clients_ = 0;
     bool draining_ = false;
 };
 
 Worker::Worker() {
-    lws_set_log_level(LLL_ERR | LLL_WARN, nullptr);
+    lws_set_log_level(LLL_WARN, nullptr);  // as an error, version 4.1 logs each adoption
     lws_context_creation_info info{};
     info.port = CONTEXT_PORT_NO_LISTEN_SERVER;
     info.protocols = protocols_;
@@ -91,11 +92,10 @@ void Worker::receive() {
 }
 
 void Worker::adopt(fdworker::Handoff handoff) {
-    lws* wsi = lws_adopt_socket_readbuf(context_, handoff.client.release(), handoff.data.data(),
-                                        handoff.data.size());
-    if (wsi == nullptr) return queue_.taken(handoff.ticket);  // it has closed the socket
-    lws_set_opaque_user_data(wsi, new Client{.ticket = handoff.ticket});
-    ++clients_;
+    // Callbacks come before it returns, even the last one.
+    adopted_ = handoff.ticket;
+    lws_adopt_socket_readbuf(context_, handoff.client.release(), handoff.data.data(),
+                             handoff.data.size());
 }
 
 void Worker::drain() {
@@ -157,6 +157,10 @@ int Worker::on_event(lws* wsi, lws_callback_reasons reason, void*, void* in, std
     switch (reason) {
         case LWS_CALLBACK_RAW_RX_FILE:
             worker->receive();
+            return 0;
+        case LWS_CALLBACK_SERVER_NEW_CLIENT_INSTANTIATED:
+            lws_set_opaque_user_data(wsi, new Client{.ticket = worker->adopted_});
+            ++worker->clients_;
             return 0;
         case LWS_CALLBACK_HTTP:
             return worker->answer(wsi, *client);
