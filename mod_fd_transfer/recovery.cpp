@@ -9,8 +9,8 @@
 namespace fd_transfer {
 namespace {
 
-constexpr unsigned most_attempts = 3;  // a request that kills whoever receives it must end
-constexpr int64_t linger = 2;          // seconds
+constexpr unsigned most_deaths = 3;  // a request that kills whoever receives it must end
+constexpr int64_t linger = 2;        // seconds
 
 }  // namespace
 
@@ -42,7 +42,7 @@ void Recovery::look(size_t channel, const ChannelView& view) {
 void Recovery::settle(Fate fate, Untaken handoff, int64_t now) {
     switch (fate) {
         case Fate::repeatable:
-            if (handoff.sent < most_attempts)
+            if (handoff.deaths < most_deaths)
                 lost_.push_back(std::move(handoff));
             else
                 refuse(std::move(handoff), now);

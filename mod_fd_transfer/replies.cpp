@@ -111,7 +111,7 @@ void Service::lose(Line& line) {
     hang_up(line);
     ++statistics_[Statistics::died];
     --statistics_[Statistics::workers];
-    look_after(line);
+    look_after(line, true);
     connect(line);
     on_writable();
 }

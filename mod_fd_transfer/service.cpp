@@ -188,9 +188,8 @@ void Service::send_lost() {
             .head_length = uint32_t(lost.repeat.head_length)};
         Line& line = *lines_[next_line_++ % lines_.size()];
         claim_for_server(client);
-        ++lost.sent;
+        lost.missing_since.reset();
         if (!line.node || !send_record(line, bytes(data), record, client, &lost)) {
-            --lost.sent;
             recovery_.put_back_lost(std::move(lost));
             return;
         }
@@ -256,16 +255,17 @@ void Service::worker_ended(pid_t) {
     for (const auto& line : lines_) {
         while (line->node && read_reply(*line)) {
         }  // what the worker said while it lived comes first
-        look_after(*line);
+        look_after(*line, true);
     }
     on_writable();
 }
 
 // What became of hand-offs through this line whose answer has not begun?
-void Service::look_after(Line& line) {
+void Service::look_after(Line& line, bool death) {
     const bool open = line.node != nullptr;
     recovery_.look(line.index, {.broken = !open,
                                 .empty = open && line.channel.queued_bytes() == 0,
+                                .death = death,
                                 .now = log_monotonic_secs});
     continue_complete();
 }
@@ -286,7 +286,7 @@ void Service::continue_complete() {
 void Service::trigger() {
     for (const auto& line : lines_) {
         if (!line->node) connect(*line);
-        look_after(*line);
+        look_after(*line, false);
     }
     if (busy()) on_writable();  // what ETOOMANYREFS and the like kept back
     refuse_late();

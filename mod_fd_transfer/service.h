@@ -106,7 +106,7 @@ class Service {
     void reject(const char* fault, pid_t sender);
     void lose(Line& line);
 
-    void look_after(Line& line);
+    void look_after(Line& line, bool death);
     void continue_complete();
     void account_fds();
 

@@ -18,13 +18,16 @@ constexpr int64_t missing_means_dead = 2;
 
 bool held_by_nobody(Untaken& handoff, const ChannelView& channel) {
     const pid_t owner = fcntl(handoff.socket.get(), F_GETOWN);
-    if (owner == 0) return true;
+    if (owner == 0) {
+        ++handoff.deaths;
+        return true;
+    }
     if (owner != getpid()) return false;
     // Nobody has claimed it. It waits in the queue, or its worker died before it could.
     if (channel.broken) return true;
     if (!channel.empty) return false;
-    if (!handoff.missing_since) handoff.missing_since = channel.now;
-    return channel.now - *handoff.missing_since >= missing_means_dead;
+    if (channel.death && !handoff.missing_since) handoff.missing_since = channel.now;
+    return handoff.missing_since && channel.now - *handoff.missing_since >= missing_means_dead;
 }
 
 }  // namespace

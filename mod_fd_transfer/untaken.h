@@ -29,10 +29,10 @@ struct Untaken {
     process::FileDescriptor socket;  // the duplicate
     Progress before;                 // at the hand-off
     Repeat repeat;
-    int64_t since = 0;   // seconds, of the first hand-off
-    unsigned sent = 1;   // how often
-    size_t channel = 0;  // index
-    // When it was first seen to be neither in the queue nor any worker's.
+    int64_t since = 0;    // seconds, of the first hand-off
+    unsigned deaths = 0;  // of workers that had received it
+    size_t channel = 0;   // index
+    // When a worker died while it was neither in the queue nor any worker's.
     std::optional<int64_t> missing_since = {};
 };
 
@@ -65,10 +65,11 @@ enum class Fate {
 struct ChannelView {
     bool broken;  // closed by the workers
     bool empty;   // everything in it has been received
+    bool death;   // a worker has just died
     int64_t now;  // seconds
 };
 
-// May set missing_since.
+// May set missing_since, and counts deaths.
 Fate fate_of(Untaken& handoff, const ChannelView& channel);
 
 // Writes a short 502 and ends our side of the connection. The descriptor is to be kept for a

@@ -3,9 +3,9 @@
 """A worker that speaks the fuller protocol, and misbehaves when a URL asks it to. Standard library
 only, written from doc/handoff-record.md.
 
-fuller_worker.py [close|return|listen PATH]
+fuller_worker.py [close|return|listen PATH|patient PATH]
 close: says taken, ends each connection. return: gives each connection back. listen: as `return`,
-on a socket of its own at PATH (an external worker).
+on a socket of its own at PATH (an external worker). patient: the same, deaf to URLs.
 
 /…/pause/SECONDS   sleeps before it answers
 /…/die             kills itself before it answers
@@ -13,6 +13,7 @@ on a socket of its own at PATH (an external worker).
 /…/die-half        kills itself within the answer
 anything else      answers with its process id
 """
+import contextlib
 import fcntl
 import os
 import select
@@ -31,11 +32,19 @@ def note(kind, number=0, index=0, data=b""):
     return HEADER.pack(b"LFDT", 1, kind, 0, number, index, 0, len(data)) + data
 
 
+def tell(queue, message):
+    """Says something to lighttpd, which may have gone."""
+    with contextlib.suppress(OSError):
+        queue.send(message)
+
+
 def die():
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def obey(path, client, response):
+    if sys.argv[1] == "patient":
+        return
     what, _, argument = path.rpartition("/")
     action = what.rpartition("/")[2]
     if action == "pause":
@@ -81,11 +90,11 @@ def answer(queue, message, fds, give_back):
         except OSError:
             pass  # the client has left
         if flags & WANTS_TAKEN:
-            queue.send(note(TAKEN, number))
+            tell(queue, note(TAKEN, number))
 
 
 def serve(queue, give_back):
-    queue.send(note(HELLO))
+    tell(queue, note(HELLO))
     while True:
         select.select([queue], [], [])
         try:
@@ -107,7 +116,7 @@ def listen(path):
 
 
 signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
-if sys.argv[1] == "listen":
+if sys.argv[1] in ("listen", "patient"):
     listen(sys.argv[2])
 else:
     serve(socket.socket(fileno=0), sys.argv[1] == "return")

@@ -13,10 +13,10 @@ from service import STATUS, counters, fuller, get, request, service, wait_for_co
 SECONDS = int(os.environ.get("STORM_SECONDS", "30"))
 
 
-def wrk(server, path, *headers):
+def wrk(server, path, *headers, seconds=SECONDS):
     """(requests, errors, output) of so many seconds of load from 32 connections."""
     fields = [word for header in headers for word in ("-H", header)]
-    output = subprocess.run(["wrk", "-t1", "-c32", f"-d{SECONDS}s", *fields, server.url(path)],
+    output = subprocess.run(["wrk", "-t1", "-c32", f"-d{seconds}s", *fields, server.url(path)],
                             capture_output=True, text=True, check=True).stdout
     errors = sum(map(int, re.findall(r"(?:connect|read|write|timeout) (\d+)", output)))
     errors += sum(map(int, re.findall(r"Non-2xx or 3xx responses: (\d+)", output)))
@@ -52,7 +52,7 @@ def test_a_worker_is_killed_every_200_ms(start, stage, mode, header):
     wait_for_counter(server, "started", 4)
     server.wait_until(lambda: request(server, get("/hot/")) and
                       sum(counters(server)[name] for name in ("taken", "returned")) > 4, "hello")
-    wrk_before, fds, rss = None, len(server.fds()), server.rss()
+    fds, rss = len(server.fds()), server.rss()
     killer = Killer()
     killer.start()
     requests, errors, output = wrk(server, "/hot/", header)

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""SIGUSR1 and SIGTERM: nobody's request fails, workers finish what they hold."""
+import os
+import signal
+import subprocess
+import threading
+import time
+
+import pytest
+
+import processes
+from service import (HERE, STATUS, fuller, get, read_response, report, request, service,
+                     wait_for_counter, workers)
+from test_storm import wrk
+
+
+@pytest.mark.parametrize("mode, header", [("close", "Connection: close"),
+                                          ("simple", "Connection: close")])
+def test_reload_under_load_fails_no_request(start, stage, mode, header):
+    options = {} if mode == "simple" else fuller(mode)
+    server = start(service(workers=2, stage=stage, grace=20, **options))
+    request(server, get("/hot/"))
+    result = []
+    load = threading.Thread(target=lambda: result.extend(wrk(server, "/hot/", header, seconds=8)))
+    load.start()
+    for _ in range(3):
+        time.sleep(1.5)  # load before, between and after the reloads
+        server.reload()
+    load.join()
+    requests, errors, output = result
+    assert requests > 100 and errors == 0, output
+
+
+def test_reload_does_not_wait_for_long_responses(start, stage):
+    """A worker holds a response for 3 seconds; lighttpd serves again long before, and the
+    response is finished."""
+    server = start(service(**fuller("close", stage=stage, grace=20)))
+    with server.connect() as sock:
+        sock.sendall(get("/hot/pause/3"))
+        server.wait_for("/hot/pause/3", log="access")
+        began = time.monotonic()
+        server.reload()
+        assert request(server, get("/hot/"))[0] == 200
+        assert time.monotonic() - began < 2.5
+        assert read_response(sock)[0] == 200
+
+
+def test_reload_takes_the_new_configuration(start, stage):
+    server = start(service(prefix="/old/", stage=stage))
+    report(request(server, get("/old/")))
+    server.set_config(service(prefix="/new/", stage=stage))
+    server.reload()
+    report(request(server, get("/new/")))
+    assert request(server, get("/old/"))[0] == 404
+
+
+def test_reloads_leak_nothing(start, stage):
+    server = start(service(workers=2, stage=stage, **{"grace": 1}))
+    server.reload()
+    request(server, get("/hot/"))
+    before = len(server.fds())
+    for _ in range(5):
+        server.reload()
+        request(server, get("/hot/"))
+    assert len(server.fds()) <= before
+    server.wait_until(lambda: len(workers("report_worker")) == 2, "old workers to leave")
+
+
+def test_stop_lets_a_response_finish(start, stage):
+    server = start(service(**fuller("close", stage=stage, grace=20)))
+    with server.connect() as sock:
+        sock.sendall(get("/hot/pause/1"))
+        server.wait_for("/hot/pause/1", log="access")
+        server.stop()
+        assert read_response(sock)[0] == 200
+
+
+def test_workers_that_do_not_end_are_killed_after_the_grace(start, tmp_path):
+    script = tmp_path / "stubborn"
+    script.write_text(f"#!/bin/sh\ntrap '' TERM\necho $$ >{tmp_path}/pid\n"
+                      "while :; do sleep 1; done\n")
+    script.chmod(0o755)
+    server = start(service(bin_path=str(script), grace=1))
+    pid = int(server.wait_until(lambda: (tmp_path / "pid").exists()
+                                and (tmp_path / "pid").read_text(), "the worker"))
+    began = time.monotonic()
+    server.stop(orphans_may_live=10)
+    assert 1.5 < time.monotonic() - began < 8
+    assert not processes.alive(pid)
+
+
+def test_workers_end_when_lighttpd_is_killed(start, stage):
+    server = start(service(workers=2, stage=stage))
+    server.wait_until(lambda: len(workers("report_worker")) == 2, "the workers")
+    server.kill()
+    assert processes.end_orphans(10) == []
