@@ -25,6 +25,8 @@ void use_allocator(z_stream& stream, const Allocator& allocator) {
 // zlib counts in unsigned int: larger spans are worked off in parts.
 constexpr size_t max_part = 1u << 30;
 
+constexpr int zlib_between_blocks = 128;  // in z_stream::data_type, after inflate()
+
 void set_input(z_stream& stream, std::span<const uint8_t> input) {
     stream.next_in = input.data();
     stream.avail_in = static_cast<uInt>(std::min(input.size(), max_part));
@@ -109,21 +111,29 @@ DeflateProgress Inflater::run(std::span<const uint8_t>& input, bool last,
             input = input.subspan(taken);
 
         const size_t produced = stream_.next_out - output.data();
-        if (result == Z_MEM_ERROR) return {Status::no_memory, produced};
-        if (result == Z_STREAM_END)
-            // A sender may end its stream within a message and begin another (7.2.3.4); the window
-            // stays. zlib has no documented way that does not copy it.
-            inflateResetKeep(&stream_);
-        else if (result != Z_OK && result != Z_BUF_ERROR)
-            return {Status::bad_data, produced};
+        switch (result) {
+            case Z_OK:
+                between_blocks_ = stream_.data_type & zlib_between_blocks;
+                break;
+            case Z_BUF_ERROR:
+                break;  // there was nothing to do
+            case Z_STREAM_END:
+                // A sender may end its stream within a message and begin another (7.2.3.4); the
+                // window stays. zlib has no documented way that does not copy it.
+                inflateResetKeep(&stream_);
+                between_blocks_ = false;
+                break;
+            case Z_MEM_ERROR:
+                return {Status::no_memory, produced};
+            default:
+                return {Status::bad_data, produced};
+        }
         if (stream_.avail_out == 0) return {Status::need_output, produced};
         if (!input.empty()) continue;
         if (!last) return {Status::need_input, produced};
         if (tail_taken_ < flush_tail.size()) continue;
-
         tail_taken_ = 0;
-        constexpr int between_blocks = 128;
-        return {stream_.data_type & between_blocks ? Status::done : Status::bad_data, produced};
+        return {between_blocks_ ? Status::done : Status::bad_data, produced};
     }
 }
 

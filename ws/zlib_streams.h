@@ -47,6 +47,7 @@ class Inflater {
   private:
     z_stream stream_{};
     uint8_t tail_taken_ = 0;  // bytes of flush_tail that went into the stream
+    bool between_blocks_ = false;
 };
 
 }  // namespace ws

@@ -18,8 +18,9 @@ using Bytes = std::vector<uint8_t>;
 Bytes json() {
     std::string text = "[";
     for (int i = 0; text.size() < 1000; i++)
-        text += "{\"id\":" + std::to_string(i * 7919) + ",\"price\":" + std::to_string(i * 31 % 97) +
-                ".5,\"symbol\":\"ABC" + std::to_string(i % 10) + "\"},";
+        text += "{\"id\":" + std::to_string(i * 7919) +
+                ",\"price\":" + std::to_string(i * 31 % 97) + ".5,\"symbol\":\"ABC" +
+                std::to_string(i % 10) + "\"},";
     text.resize(1023, ' ');
     text += "]";
     return {text.begin(), text.end()};

@@ -34,7 +34,8 @@ void mask(size_t size, const char* title) {
             {{"byte loop, not vectorised", 8}, {"memcpy", 0.8}});
 }
 
-// Characters in a random order, so that a byte loop's branches are as hard to guess as in real text.
+// Characters in a random order, so that a byte loop's branches are as hard to guess as in real
+// text.
 void validate(const char* title, const std::vector<std::string>& characters) {
     std::string text;
     for (uint32_t random = 1; text.size() < 64 * 1024; random = random * 1664525 + 1013904223)
@@ -44,7 +45,8 @@ void validate(const char* title, const std::vector<std::string>& characters) {
     const auto ours = [bytes] {
         if (!ws::valid_utf8(bytes)) abort();
     };
-    std::vector<Contender> contenders = {{"valid_utf8()", ours}, {"byte loop", [bytes] {
+    std::vector<Contender> contenders = {{"valid_utf8()", ours},
+                                         {"byte loop", [bytes] {
                                               if (!validate_bytes(bytes.data(), bytes.size()))
                                                   abort();
                                           }}};
@@ -66,8 +68,9 @@ void kernels() {
     validate("UTF-8, 64 KiB of ASCII", {"q", "u", "i", "c", "k", " ", "f", "o", "x"});
     validate("UTF-8, 64 KiB of characters of two bytes", {"α", "β", "γ", "δ", "ε", "ζ"});
     validate("UTF-8, 64 KiB of characters of three bytes", {"漢", "字", "仮", "名", "交"});
-    validate("UTF-8, 64 KiB of prose with some of every size",
-             {"Bem", "ü", "h", "'", "n", " ", "€", " ", "𐍈", ",", " dann ", "漢", " und so weiter "});
+    validate(
+        "UTF-8, 64 KiB of prose with some of every size",
+        {"Bem", "ü", "h", "'", "n", " ", "€", " ", "𐍈", ",", " dann ", "漢", " und so weiter "});
 }
 
 }  // namespace bench

@@ -69,9 +69,10 @@ int main() {
     bench::kernels();
     bench::messages();
     bench::deflate();
-    printf("\nmemory of an idle connection: %zu bytes; with permessage-deflate and shared streams "
-           "%zu more\n",
-           sizeof(ws::Connection), sizeof(ws::PerMessageDeflate));
+    printf(
+        "\nmemory of an idle connection: %zu bytes; with permessage-deflate and shared streams "
+        "%zu more\n",
+        sizeof(ws::Connection), sizeof(ws::PerMessageDeflate));
     printf("\n%s\n", bench::all_figures_reached() ? "all required figures reached"
                                                   : "a required figure was MISSED");
     return bench::all_figures_reached() ? 0 : 1;

@@ -70,7 +70,8 @@ struct WslayRun {
     size_t messages = 0;
 };
 
-ssize_t wslay_receive(wslay_event_context_ptr context, uint8_t* buffer, size_t size, int, void* user) {
+ssize_t wslay_receive(wslay_event_context_ptr context, uint8_t* buffer, size_t size, int,
+                      void* user) {
     const size_t taken = static_cast<WslayRun*>(user)->source.read(buffer, size);
     if (taken == 0) wslay_event_set_error(context, WSLAY_ERR_WOULDBLOCK);
     return taken == 0 ? -1 : ssize_t(taken);
@@ -118,7 +119,8 @@ void messages() {
             "million messages", 2);
     receive("receiving 1 KiB text messages", ws::Opcode::text, 1024, 1000, 1000 / 1e6,
             "million messages", 0);
-    receive("receiving 1 MiB binary messages", ws::Opcode::binary, 1 << 20, 4, 4 * 1.048576, "MB", 3);
+    receive("receiving 1 MiB binary messages", ws::Opcode::binary, 1 << 20, 4, 4 * 1.048576, "MB",
+            3);
 }
 
 }  // namespace bench

@@ -66,9 +66,15 @@ class Runner {
         const Bytes payload(event.payload.begin(), event.payload.end());
         const std::string reason(event.reason);
         switch (event.type) {
-            case ws::EventType::message: report_piece(event); break;
-            case ws::EventType::ping: log.push_back("ping " + quote(payload)); break;
-            case ws::EventType::pong: log.push_back("pong " + quote(payload)); break;
+            case ws::EventType::message:
+                report_piece(event);
+                break;
+            case ws::EventType::ping:
+                log.push_back("ping " + quote(payload));
+                break;
+            case ws::EventType::pong:
+                log.push_back("pong " + quote(payload));
+                break;
             case ws::EventType::close:
                 log.push_back("close " + std::to_string(event.code) + " " +
                               quote({reason.begin(), reason.end()}));
@@ -79,7 +85,8 @@ class Runner {
                 log.push_back("error " + std::to_string(event.code));
                 if (reason.empty()) log.push_back("error without a text");
                 break;
-            default: log.push_back("unexpected event");
+            default:
+                log.push_back("unexpected event");
         }
     }
 
@@ -124,13 +131,18 @@ class Runner {
                     echoed.insert(echoed.end(), payload.begin(), payload.end());
                     if (event.last && echoed != message_) log.push_back("echo differs");
                     break;
-                case ws::EventType::pong: log.push_back("sends pong " + quote(payload)); break;
+                case ws::EventType::pong:
+                    log.push_back("sends pong " + quote(payload));
+                    break;
                 case ws::EventType::close:
                     log.push_back("sends close " + std::to_string(event.code));
                     break;
                 case ws::EventType::need_input:
-                case ws::EventType::closed: return;
-                default: log.push_back("sends what its peer does not accept"); return;
+                case ws::EventType::closed:
+                    return;
+                default:
+                    log.push_back("sends what its peer does not accept");
+                    return;
             }
         }
     }
@@ -166,10 +178,7 @@ Bytes Input::encode(ws::Role receiver) const {
     const Bytes body = deflated ? compress(payload) : payload;
     const bool masked = (receiver == ws::Role::server) != wrong_mask;
     const uint64_t length = claimed_length.value_or(body.size());
-    const int form = length_form       ? length_form
-                     : length < 126    ? 0
-                     : length <= 65535 ? 16
-                                       : 64;
+    const int form = length_form ? length_form : length < 126 ? 0 : length <= 65535 ? 16 : 64;
     Bytes out;
     const uint8_t rsv_bits = rsv | (deflated ? 4 : 0);
     out.push_back((fin ? 0x80 : 0) | rsv_bits << 4 | opcode);

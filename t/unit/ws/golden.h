@@ -21,9 +21,9 @@ struct Input {
     uint8_t opcode = 0;
     uint8_t rsv = 0;
     bool fin = true;
-    bool wrong_mask = false;     // masked as the role under test must not accept
-    bool deflated = false;       // payload compressed, RSV1 set
-    uint8_t length_form = 0;     // 16 or 64: that form even if a shorter one would do
+    bool wrong_mask = false;  // masked as the role under test must not accept
+    bool deflated = false;    // payload compressed, RSV1 set
+    uint8_t length_form = 0;  // 16 or 64: that form even if a shorter one would do
     std::optional<uint64_t> claimed_length;
     Bytes payload;
 

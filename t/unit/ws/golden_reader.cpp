@@ -81,8 +81,9 @@ class Reader {
         std::string kind;
         words_ >> kind;
         Input input;
-        static const std::pair<const char*, int> opcodes[] = {
-            {"continuation", 0}, {"text", 1}, {"binary", 2}, {"close", 8}, {"ping", 9}, {"pong", 10}};
+        static const std::pair<const char*, int> opcodes[] = {{"continuation", 0}, {"text", 1},
+                                                              {"binary", 2},       {"close", 8},
+                                                              {"ping", 9},         {"pong", 10}};
         bool known = kind == "bytes" || kind == "opcode";
         input.raw = kind == "bytes";
         if (kind == "opcode") input.opcode = static_cast<uint8_t>(number());
@@ -171,7 +172,8 @@ class Reader {
 
     Bytes hex() {
         Bytes bytes;
-        for (std::string word; peek(word) && word.size() == 2 && isxdigit(word[0]) && isxdigit(word[1]);
+        for (std::string word;
+             peek(word) && word.size() == 2 && isxdigit(word[0]) && isxdigit(word[1]);
              words_ >> word)
             bytes.push_back(static_cast<uint8_t>(strtol(word.c_str(), nullptr, 16)));
         return bytes;

@@ -9,9 +9,9 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "suite.h"
 #include "ws/connection.h"
 #include "ws/deflate.h"
-#include "suite.h"
 
 using ws::Connection;
 using ws::DeflateParameters;
@@ -21,10 +21,10 @@ using ws::Role;
 // 12.x.1 to 12.x.18, and the same for 13: bytes of a message and of a fragment (0: not fragmented).
 static const struct Size {
     size_t message, fragment;
-} sizes[] = {{16, 0},       {64, 0},       {256, 0},      {1024, 0},      {4096, 0},    {8192, 0},
-             {16384, 0},    {32768, 0},    {65536, 0},    {131072, 0},    {8192, 256},  {16384, 256},
-             {32768, 256},  {65536, 256},  {131072, 256}, {131072, 1024}, {131072, 4096},
-             {131072, 32768}};
+} sizes[] = {{16, 0},        {64, 0},        {256, 0},       {1024, 0},    {4096, 0},
+             {8192, 0},      {16384, 0},     {32768, 0},     {65536, 0},   {131072, 0},
+             {8192, 256},    {16384, 256},   {32768, 256},   {65536, 256}, {131072, 256},
+             {131072, 1024}, {131072, 4096}, {131072, 32768}};
 constexpr int size_count = std::size(sizes);
 static_assert(size_count == 18);
 
@@ -37,8 +37,9 @@ static Bytes json_data(size_t size) {
     std::string text = "[";
     while (text.size() < size)
         text += "{\"id\": " + std::to_string(random.below(100000)) + ", \"name\": \"user" +
-                std::to_string(random.below(50)) + "\", \"active\": " +
-                (random.below(2) ? "true" : "false") + ", \"tags\": [\"alpha\", \"beta\"]},\n";
+                std::to_string(random.below(50)) +
+                "\", \"active\": " + (random.below(2) ? "true" : "false") +
+                ", \"tags\": [\"alpha\", \"beta\"]},\n";
     return bytes_of(text.substr(0, size));
 }
 
@@ -51,9 +52,25 @@ static Bytes bitmap_data(size_t size) {
 }
 
 static Bytes prose_data(size_t size) {
-    static const char* words[] = {"Habe", "nun", "ach", "Philosophie", "Juristerei", "und", "Medizin",
-                                  "leider", "auch", "Theologie", "durchaus", "studiert", "mit",
-                                  "hei\xC3\x9F" "em", "Bem\xC3\xBChn", "da", "steh", "ich"};
+    static const char* words[] = {"Habe",
+                                  "nun",
+                                  "ach",
+                                  "Philosophie",
+                                  "Juristerei",
+                                  "und",
+                                  "Medizin",
+                                  "leider",
+                                  "auch",
+                                  "Theologie",
+                                  "durchaus",
+                                  "studiert",
+                                  "mit",
+                                  "hei\xC3\x9F"
+                                  "em",
+                                  "Bem\xC3\xBChn",
+                                  "da",
+                                  "steh",
+                                  "ich"};
     Random random(3);
     std::string text;
     while (text.size() < size) {
@@ -84,8 +101,10 @@ static const struct Kind {
     const char* name;
     Bytes (*make)(size_t);
     Opcode opcode;
-} kinds[] = {{"large JSON", json_data, Opcode::text},   {"bitmap", bitmap_data, Opcode::binary},
-             {"prose", prose_data, Opcode::binary},     {"large HTML", html_data, Opcode::text},
+} kinds[] = {{"large JSON", json_data, Opcode::text},
+             {"bitmap", bitmap_data, Opcode::binary},
+             {"prose", prose_data, Opcode::binary},
+             {"large HTML", html_data, Opcode::text},
              {"larger PDF", pdf_data, Opcode::binary}};
 
 // Data of each kind, made once.
@@ -138,7 +157,8 @@ static const struct Settings {
 
 // ---- Running a case
 
-static Bytes send(Connection& from, Opcode opcode, std::span<const uint8_t> message, size_t fragment) {
+static Bytes send(Connection& from, Opcode opcode, std::span<const uint8_t> message,
+                  size_t fragment) {
     Bytes wire, out(fragment ? fragment : 16384);
     out.resize(std::max<size_t>(out.size(), Connection::min_compress_space));
     for (bool last = false; !last;) {
@@ -182,8 +202,10 @@ static void expect_echoes(const Kind& kind, const Size& size, const DeflateParam
         if (at + size.message > data.size()) at = 0;
         const auto message = std::span(data).subspan(at, size.message);
         at += size.message;
-        const Bytes there = receive(server, kind.opcode, send(client, kind.opcode, message, size.fragment));
-        const Bytes back = receive(client, kind.opcode, send(server, kind.opcode, there, size.fragment));
+        const Bytes there =
+            receive(server, kind.opcode, send(client, kind.opcode, message, size.fragment));
+        const Bytes back =
+            receive(client, kind.opcode, send(server, kind.opcode, there, size.fragment));
         if (!std::equal(back.begin(), back.end(), message.begin(), message.end()))
             ck_abort_msg("the echo differs");
     }
@@ -191,7 +213,8 @@ static void expect_echoes(const Kind& kind, const Size& size, const DeflateParam
 
 START_TEST(group_12) {
     const Kind& kind = kinds[_i / size_count];
-    std::string_view offer = "permessage-deflate; client_no_context_takeover; client_max_window_bits";
+    std::string_view offer =
+        "permessage-deflate; client_no_context_takeover; client_max_window_bits";
     const auto negotiated = ws::negotiate_deflate({&offer, 1}, DeflateParameters{});
     ck_assert(negotiated.agreed.has_value());
     printf("12.%d.%d %s\n", _i / size_count + 1, _i % size_count + 1, kind.name);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // permessage-deflate through two connections: every window, with and without takeover, in outputs
 // of every size; memory that fails at every allocation; the pool.
+#include "suite.h"
 #include "ws/connection.h"
 #include "ws/deflate.h"
-#include "suite.h"
 
 using ws::Connection;
 using ws::DeflateParameters;
@@ -106,10 +106,10 @@ START_TEST(messages_of_all_sizes_come_through_all_parameters) {
             Pair pair({bool(takeover & 1), bool(takeover & 2), bits, uint8_t(23 - bits)});
             for (const size_t size : {0, 1, 0, 0, 5, 300, 5000, 0, 100000, 20}) {
                 const Bytes message = sample(size, bits);
-                ck_assert(Pair::receive(pair.server, Pair::send(pair.client, message, 4096), 1000) ==
-                          message);
-                ck_assert(Pair::receive(pair.client, Pair::send(pair.server, message, 4096), 1000) ==
-                          message);
+                ck_assert(Pair::receive(pair.server, Pair::send(pair.client, message, 4096),
+                                        1000) == message);
+                ck_assert(Pair::receive(pair.client, Pair::send(pair.server, message, 4096),
+                                        1000) == message);
             }
         }
 }
@@ -119,8 +119,8 @@ START_TEST(outputs_may_be_of_any_size) {
     Pair pair({});
     const Bytes message = sample(3000, 1);
     for (size_t size = Connection::min_compress_space; size < 400; size++)
-        ck_assert(Pair::receive(pair.server, Pair::send(pair.client, message, size), size % 50 + 1) ==
-                  message);
+        ck_assert(Pair::receive(pair.server, Pair::send(pair.client, message, size),
+                                size % 50 + 1) == message);
     std::span<const uint8_t> input = message;
     Bytes small(Connection::min_compress_space - 1);
     ck_assert(pair.client.send_compressed(Opcode::text, input, true, small).status ==
@@ -172,7 +172,8 @@ START_TEST(compressed_and_uncompressed_do_not_mix_in_a_message) {
     const Bytes text = bytes_of("text");
     std::span<const uint8_t> input = text;
     Bytes out(100), buffer(Connection::headroom);
-    ck_assert(pair.server.send_compressed(Opcode::text, input, false, out).status == SendStatus::ok);
+    ck_assert(pair.server.send_compressed(Opcode::text, input, false, out).status ==
+              SendStatus::ok);
     const auto payload = std::span(buffer).subspan(Connection::headroom);
     ck_assert(pair.server.send(Opcode::text, payload).status == SendStatus::wrong_compression);
     Connection plain(Role::server);
@@ -290,15 +291,15 @@ START_TEST(memory_that_fails_at_every_allocation) {
 END_TEST
 
 int main() {
-    return run_suite("deflate", {messages_of_all_sizes_come_through_all_parameters,
-                                 outputs_may_be_of_any_size, a_message_may_be_compressed_in_parts,
-                                 what_does_not_compress_comes_through,
-                                 context_takeover_makes_repetitions_small,
-                                 a_compressor_looks_back_no_further_than_the_window,
-                                 compressed_and_uncompressed_do_not_mix_in_a_message,
-                                 idle_connections_without_takeover_hold_nothing,
-                                 nothing_is_allocated_per_message_once_the_pool_is_warm,
-                                 connections_share_one_compressor, the_pools_limit_holds,
-                                 an_idle_stream_of_another_window_makes_room,
-                                 memory_that_fails_at_every_allocation});
+    return run_suite(
+        "deflate",
+        {messages_of_all_sizes_come_through_all_parameters, outputs_may_be_of_any_size,
+         a_message_may_be_compressed_in_parts, what_does_not_compress_comes_through,
+         context_takeover_makes_repetitions_small,
+         a_compressor_looks_back_no_further_than_the_window,
+         compressed_and_uncompressed_do_not_mix_in_a_message,
+         idle_connections_without_takeover_hold_nothing,
+         nothing_is_allocated_per_message_once_the_pool_is_warm, connections_share_one_compressor,
+         the_pools_limit_holds, an_idle_stream_of_another_window_makes_room,
+         memory_that_fails_at_every_allocation});
 }

@@ -62,15 +62,14 @@ START_TEST(a_client_that_cannot_be_bounded_is_not) {
 }
 END_TEST
 
-START_TEST(no_policy_is_no_compression) {
-    expect_response("permessage-deflate", std::nullopt, "");
-}
+START_TEST(no_policy_is_no_compression) { expect_response("permessage-deflate", std::nullopt, ""); }
 END_TEST
 
 START_TEST(the_first_offer_that_can_be_had_is) {
-    expect_response("permessage-deflate; server_max_window_bits=7, permessage-deflate; "
-                    "server_max_window_bits=12, permessage-deflate",
-                    generous, "permessage-deflate; server_max_window_bits=12");
+    expect_response(
+        "permessage-deflate; server_max_window_bits=7, permessage-deflate; "
+        "server_max_window_bits=12, permessage-deflate",
+        generous, "permessage-deflate; server_max_window_bits=12");
     expect_response("x-webkit-deflate-frame, permessage-deflate", generous, "permessage-deflate");
     const std::string_view fields[] = {"something; else=1", " permessage-deflate "};
     ck_assert(ws::negotiate_deflate(fields, generous).agreed.has_value());
@@ -78,13 +77,13 @@ START_TEST(the_first_offer_that_can_be_had_is) {
 END_TEST
 
 START_TEST(parameters_that_are_not_right_decline_the_offer) {
-    for (const auto* parameters :
-         {"unknown", "server_max_window_bits", "server_max_window_bits=7", "server_max_window_bits=16",
-          "server_max_window_bits=08", "server_max_window_bits=1x", "client_max_window_bits=0",
-          "client_max_window_bits=150", "server_no_context_takeover=true",
-          "client_no_context_takeover; client_no_context_takeover",
-          "server_max_window_bits=10; server_max_window_bits=10",
-          "client_max_window_bits; client_max_window_bits=10"})
+    for (const auto* parameters : {"unknown", "server_max_window_bits", "server_max_window_bits=7",
+                                   "server_max_window_bits=16", "server_max_window_bits=08",
+                                   "server_max_window_bits=1x", "client_max_window_bits=0",
+                                   "client_max_window_bits=150", "server_no_context_takeover=true",
+                                   "client_no_context_takeover; client_no_context_takeover",
+                                   "server_max_window_bits=10; server_max_window_bits=10",
+                                   "client_max_window_bits; client_max_window_bits=10"})
         expect_response("permessage-deflate; " + std::string(parameters), generous, "");
 }
 END_TEST
@@ -144,8 +143,9 @@ START_TEST(a_client_refuses_what_it_did_not_offer) {
     const DeflateParameters wish = {true, false, 10, 15};
     ck_assert(!check("permessage-deflate", wish).valid);  // without what was required
     ck_assert(!check("permessage-deflate; server_no_context_takeover", wish).valid);
-    ck_assert(check("permessage-deflate; server_no_context_takeover; server_max_window_bits=10", wish)
-                  .valid);
+    ck_assert(
+        check("permessage-deflate; server_no_context_takeover; server_max_window_bits=10", wish)
+            .valid);
     ck_assert(!check("permessage-deflate", std::nullopt).valid);
     ck_assert(!check("other").valid);
     ck_assert(!check("permessage-deflate; unknown").valid);

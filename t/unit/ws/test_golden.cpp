@@ -19,8 +19,8 @@ static void expect_no_difference(const Case& c, ws::Role role, Cut cut) {
     const std::string difference = golden::run(c, role, cut);
     if (difference.empty()) return;
     ck_abort_msg("%s:%d: %s, %s, cut every %zu, once at %zu, kernels %s:%s", c.file.c_str(), c.line,
-                 c.name.c_str(), role == ws::Role::server ? "server" : "client", cut.every, cut.once,
-                 ws::kernels().name, difference.c_str());
+                 c.name.c_str(), role == ws::Role::server ? "server" : "client", cut.every,
+                 cut.once, ws::kernels().name, difference.c_str());
 }
 
 START_TEST(whole) {
@@ -35,7 +35,8 @@ END_TEST
 START_TEST(in_pieces_of_one_to_sixteen_bytes) {
     const Case& c = cases[_i];
     for (const auto role : c.roles)
-        for (size_t every = 1; every <= 16; every++) expect_no_difference(c, role, {.every = every});
+        for (size_t every = 1; every <= 16; every++)
+            expect_no_difference(c, role, {.every = every});
 }
 END_TEST
 

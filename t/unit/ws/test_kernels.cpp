@@ -118,8 +118,9 @@ START_TEST(every_sequence_of_three_bytes) {
 END_TEST
 
 START_TEST(every_sequence_of_four_bytes_at_the_bounds) {
-    const uint8_t bounds[] = {0x00, 0x7F, 0x80, 0x8F, 0x90, 0x9F, 0xA0, 0xBF, 0xC0, 0xC1, 0xC2, 0xDF,
-                              0xE0, 0xEC, 0xED, 0xEE, 0xEF, 0xF0, 0xF1, 0xF3, 0xF4, 0xF5, 0xF8, 0xFF};
+    const uint8_t bounds[] = {0x00, 0x7F, 0x80, 0x8F, 0x90, 0x9F, 0xA0, 0xBF,
+                              0xC0, 0xC1, 0xC2, 0xDF, 0xE0, 0xEC, 0xED, 0xEE,
+                              0xEF, 0xF0, 0xF1, 0xF3, 0xF4, 0xF5, 0xF8, 0xFF};
     with_each_kernel([&] {
         for (const uint8_t a : bounds)
             for (const uint8_t b : bounds)
@@ -207,12 +208,12 @@ START_TEST(kernels_skip_no_more_than_whole_valid_characters) {
 END_TEST
 
 int main() {
-    return run_suite("kernels", {the_widest_kernel_is_chosen,
-                                 masking_is_a_byte_loop_at_every_length_and_alignment,
-                                 masking_in_pieces_is_masking_at_once,
-                                 every_sequence_of_three_bytes,
-                                 every_sequence_of_four_bytes_at_the_bounds,
-                                 valid_text_of_every_kind_is_valid_at_every_split,
-                                 damaged_text_fails_at_the_first_impossible_byte,
-                                 kernels_skip_no_more_than_whole_valid_characters});
+    return run_suite(
+        "kernels",
+        {the_widest_kernel_is_chosen, masking_is_a_byte_loop_at_every_length_and_alignment,
+         masking_in_pieces_is_masking_at_once, every_sequence_of_three_bytes,
+         every_sequence_of_four_bytes_at_the_bounds,
+         valid_text_of_every_kind_is_valid_at_every_split,
+         damaged_text_fails_at_the_first_impossible_byte,
+         kernels_skip_no_more_than_whole_valid_characters});
 }

@@ -74,7 +74,9 @@ START_TEST(only_the_newest_ping_is_answered_if_the_answer_waited) {
     }
     uint8_t out[ws::max_control_frame];
     const size_t size = server.take_pending(out);
-    ck_assert(text_of(std::span(out, size)) == "\x8A\x05" "99999");
+    ck_assert(text_of(std::span(out, size)) ==
+              "\x8A\x05"
+              "99999");
     ck_assert(!server.pending());
     ck_assert_uint_eq(server.take_pending(out), 0);
 }
@@ -83,7 +85,8 @@ END_TEST
 START_TEST(a_ping_in_pieces_replaces_the_pong_that_waits) {
     Connection server(Role::server);
     Bytes bytes = join({frame(0x89, "old"), frame(0x89, "newer")});
-    std::span<uint8_t> input(bytes.data(), bytes.size() - 2), rest(bytes.data() + bytes.size() - 2, 2);
+    std::span<uint8_t> input(bytes.data(), bytes.size() - 2),
+        rest(bytes.data() + bytes.size() - 2, 2);
     ck_assert(server.receive(input).type == EventType::ping);
     ck_assert(server.receive(input).type == EventType::need_input);
     ck_assert(server.receive(rest).type == EventType::ping);
@@ -245,19 +248,15 @@ START_TEST(the_closing_handshake_is_this_table) {
 END_TEST
 
 int main() {
-    return run_suite("receive", {a_small_message_is_one_event_in_the_callers_memory,
-                                 data_comes_as_soon_as_its_bytes,
-                                 one_event_takes_only_its_bytes,
-                                 only_the_newest_ping_is_answered_if_the_answer_waited,
-                                 a_ping_in_pieces_replaces_the_pong_that_waits,
-                                 a_pong_in_pieces_waits_for_the_pong_that_waits,
-                                 replies_wait_for_room,
-                                 messages_may_be_sent_until_the_close_is_answered,
-                                 what_the_peer_had_under_way_arrives_after_our_close,
-                                 an_error_after_our_close_sends_no_second_one,
-                                 a_close_in_pieces_ends_a_flood_of_pings,
-                                 compressed_data_needs_space_and_waits_for_it,
-                                 fragments_without_end_neither_grow_nor_hang,
-                                 an_idle_connection_is_small,
-                                 the_closing_handshake_is_this_table});
+    return run_suite(
+        "receive",
+        {a_small_message_is_one_event_in_the_callers_memory, data_comes_as_soon_as_its_bytes,
+         one_event_takes_only_its_bytes, only_the_newest_ping_is_answered_if_the_answer_waited,
+         a_ping_in_pieces_replaces_the_pong_that_waits,
+         a_pong_in_pieces_waits_for_the_pong_that_waits, replies_wait_for_room,
+         messages_may_be_sent_until_the_close_is_answered,
+         what_the_peer_had_under_way_arrives_after_our_close,
+         an_error_after_our_close_sends_no_second_one, a_close_in_pieces_ends_a_flood_of_pings,
+         compressed_data_needs_space_and_waits_for_it, fragments_without_end_neither_grow_nor_hang,
+         an_idle_connection_is_small, the_closing_handshake_is_this_table});
 }

@@ -60,7 +60,8 @@ END_TEST
 START_TEST(a_header_alone_announces_a_payload_elsewhere) {
     Connection server(Role::server), client(Role::client, {}, nullptr, test_mask_key);
     uint8_t out[ws::max_header_size];
-    ck_assert(text_of(server.send_header(Opcode::binary, 300, true, out).bytes) == "\x82\x7E\x01\x2C");
+    ck_assert(text_of(server.send_header(Opcode::binary, 300, true, out).bytes) ==
+              "\x82\x7E\x01\x2C");
     const auto header = client.send_header(Opcode::binary, 3, true, out).bytes;
     ck_assert_uint_eq(header.size(), 6);
     ck_assert_uint_eq(header[1], 0x83);
@@ -159,14 +160,12 @@ START_TEST(every_status_has_a_text) {
 END_TEST
 
 int main() {
-    return run_suite("send", {a_server_frame_is_header_and_payload_in_one,
-                              a_client_frame_is_masked_and_read_by_a_server,
-                              a_message_of_unknown_length_is_fragments,
-                              a_header_alone_announces_a_payload_elsewhere,
-                              only_messages_are_sent_and_each_with_one_opcode,
-                              control_frames_go_between_fragments, control_frames_are_short,
-                              codes_that_may_not_be_sent_are_not,
-                              a_close_without_a_code_has_no_payload_and_no_reason,
-                              a_reason_is_utf8, nothing_follows_our_close,
-                              every_status_has_a_text});
+    return run_suite(
+        "send",
+        {a_server_frame_is_header_and_payload_in_one, a_client_frame_is_masked_and_read_by_a_server,
+         a_message_of_unknown_length_is_fragments, a_header_alone_announces_a_payload_elsewhere,
+         only_messages_are_sent_and_each_with_one_opcode, control_frames_go_between_fragments,
+         control_frames_are_short, codes_that_may_not_be_sent_are_not,
+         a_close_without_a_code_has_no_payload_and_no_reason, a_reason_is_utf8,
+         nothing_follows_our_close, every_status_has_a_text});
 }
