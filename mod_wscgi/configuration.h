@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "lighty/lighttpd.h"
@@ -10,14 +11,22 @@
 
 namespace wscgi {
 
+// What is to answer a request.
+struct Target {
+    Service* service = nullptr;  // nullptr: nothing of ours
+    std::vector<std::string> command;
+};
+
 class Configuration {
   public:
     // Reads all scopes of lighttpd.conf into `plugin_data->cvlist`. False after an error, which
     // is in the log. Called once, from set_defaults.
     bool read(server* srv, plugin_data_base* plugin_data);
 
-    // The service for the request's path in the scopes that are in force for it, or nullptr.
-    Service* find(request_st* r, const plugin_data_base* plugin_data) const;
+    // By wscgi.server: for the request's URL path.
+    Target find_by_url(request_st* r, const plugin_data_base* plugin_data) const;
+    // By wscgi.assign: for the file that the request's physical path names.
+    Target find_by_file(request_st* r, const plugin_data_base* plugin_data) const;
 
     template <class Visit>
     void for_each_service(Visit visit) {
@@ -26,6 +35,8 @@ class Configuration {
     }
 
   private:
+    bool read_value(server* srv, config_plugin_value_t& value);
+
     std::vector<std::unique_ptr<Endpoints>> directives_;  // of all scopes; cvlist points to them
 };
 

@@ -70,8 +70,8 @@ std::string DaemonPool::spawn(Process& process) {
         if (const char* const value = getenv(name.c_str())) environment.add(name, value);
     if (const char* const path = getenv("PATH")) environment.add("PATH", path);
 
-    const std::vector<char*> arguments = arguments_of(endpoint_);
-    const std::string directory = directory_of(endpoint_);
+    const std::vector<char*> arguments = arguments_of(endpoint_.command);
+    const std::string directory = directory_of(endpoint_, endpoint_.command[0]);
     const process::Spawned spawned = process::spawn({
         .path = arguments[0],
         .arguments = arguments.data(),

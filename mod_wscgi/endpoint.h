@@ -76,9 +76,6 @@ struct Endpoint {
     uint32_t linger = 0;           // of a shared program after its last session
 
     virtual ~Endpoint() = default;
-
-    // Who answers, for the log: the program, or the URL of a remote daemon's endpoint.
-    const std::string& name() const { return command.empty() ? prefix : command[0]; }
 };
 
 using Endpoints = std::vector<std::unique_ptr<Endpoint>>;

@@ -83,18 +83,35 @@ void split_path(request_st* r, const Endpoint& endpoint) {
     buffer_truncate(&r->uri.path, static_cast<uint32_t>(name.size()));
 }
 
-handler_t handle_uri_clean(request_st* r, void* plugin_data) {
-    if (r->handler_module || !is_websocket_request(r)) return HANDLER_GO_ON;
-    PluginData* const data = static_cast<PluginData*>(plugin_data);
+void begin_session(request_st* r, PluginData* data, Target target) {
     Module& module = *data->module;
-    Service* const service = module.configuration.find(r, data);
-    if (!service) return HANDLER_GO_ON;
-
-    split_path(r, *service);
-    Session* const session = new Session(r, *service, module.common);
+    Session* const session =
+        new Session(r, *target.service, std::move(target.command), module.common);
     module.sessions.insert(session);
     session_of(r, data) = session;
     lighty::set_handler_module(r, data);
+}
+
+// wscgi.server. What asks for no WebSocket is left to other modules.
+handler_t handle_uri_clean(request_st* r, void* plugin_data) {
+    if (r->handler_module || !is_websocket_request(r)) return HANDLER_GO_ON;
+    PluginData* const data = static_cast<PluginData*>(plugin_data);
+    Target target = data->module->configuration.find_by_url(r, data);
+    if (!target.service) return HANDLER_GO_ON;
+    split_path(r, *target.service);
+    begin_session(r, data, std::move(target));
+    return HANDLER_GO_ON;
+}
+
+// wscgi.assign. What asks for no WebSocket is refused: the file must not be sent as it is.
+handler_t handle_subrequest_start(request_st* r, void* plugin_data) {
+    if (r->handler_module) return HANDLER_GO_ON;
+    PluginData* const data = static_cast<PluginData*>(plugin_data);
+    Target target = data->module->configuration.find_by_file(r, data);
+    const stat_cache_st* const file =
+        target.service ? stat_cache_path_stat(&r->physical.path) : nullptr;
+    if (!file || !S_ISREG(file->st_mode)) return HANDLER_GO_ON;
+    begin_session(r, data, std::move(target));
     return HANDLER_GO_ON;
 }
 
@@ -142,6 +159,7 @@ extern "C" __attribute__((visibility("default"))) int mod_wscgi_plugin_init(plug
     p->set_defaults = wscgi::set_defaults;
     p->worker_init = wscgi::worker_init;
     p->handle_uri_clean = wscgi::handle_uri_clean;
+    p->handle_subrequest_start = wscgi::handle_subrequest_start;
     p->handle_subrequest = wscgi::handle_subrequest;
     p->handle_request_reset = wscgi::handle_request_reset;
     p->handle_trigger = wscgi::handle_trigger;

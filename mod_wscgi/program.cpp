@@ -34,24 +34,26 @@ struct Program::Ends : process::Pipes {
     int program_out() const { return program_socket ? program_socket.get() : program_output.get(); }
 };
 
-std::string directory_of(const Endpoint& endpoint) {
+std::string directory_of(const Endpoint& endpoint, const std::string& file) {
     if (!endpoint.directory.empty()) return endpoint.directory;
-    const size_t slash = endpoint.command[0].rfind('/');
-    return endpoint.command[0].substr(0, slash == 0 ? 1 : slash);
+    const size_t slash = file.rfind('/');
+    return file.substr(0, slash == 0 ? 1 : slash);
 }
 
-std::vector<char*> arguments_of(const Endpoint& endpoint) {
+std::vector<char*> arguments_of(const std::vector<std::string>& command) {
     std::vector<char*> arguments;
-    for (const std::string& argument : endpoint.command)
+    for (const std::string& argument : command)
         arguments.push_back(const_cast<char*>(argument.c_str()));
     arguments.push_back(nullptr);
     return arguments;
 }
 
-Program::Program(const Endpoint& endpoint, process::ProgramTable& table, server* srv,
-                 fdevent_handler ready, void* context, std::string label)
+Program::Program(const Endpoint& endpoint, std::vector<std::string> command,
+                 process::ProgramTable& table, server* srv, fdevent_handler ready, void* context,
+                 std::string label)
     : ChannelBackend(srv, ready, context),
       endpoint_(endpoint),
+      command_(std::move(command)),
       table_(table),
       srv_(srv),
       ready_(ready),
@@ -90,8 +92,10 @@ Backend::Start Program::start(process::Environment& environment, std::string& er
 }
 
 bool Program::spawn(const Ends& ends, process::Environment& environment, std::string& error) {
-    const std::vector<char*> arguments = arguments_of(endpoint_);
-    const std::string directory = directory_of(endpoint_);
+    const std::vector<char*> arguments = arguments_of(command_);
+    // An interpreter's directory is of no interest, its script's is.
+    const bool is_script = endpoint_.command.empty() && command_.size() > 1;
+    const std::string directory = directory_of(endpoint_, command_[is_script ? 1 : 0]);
     const process::Spawned spawned = process::spawn({
         .path = arguments[0],
         .arguments = arguments.data(),

@@ -14,10 +14,12 @@ struct Endpoint;
 
 class Program : public ChannelBackend, public process::ProgramTable::Owner {
   public:
-    // What happens to the program is told by `ready(context, ...)`, from the event loop. The
-    // other arguments must outlive the program. `label` goes in front of its stderr in the log.
-    Program(const Endpoint& endpoint, process::ProgramTable& table, server* srv,
-            fdevent_handler ready, void* context, std::string label);
+    // `command` is the program and its arguments. What happens to the program is told by
+    // `ready(context, ...)`, from the event loop. The other arguments must outlive the program.
+    // `label` goes in front of its stderr in the log.
+    Program(const Endpoint& endpoint, std::vector<std::string> command,
+            process::ProgramTable& table, server* srv, fdevent_handler ready, void* context,
+            std::string label);
     Program(const Program&) = delete;
     Program& operator=(const Program&) = delete;
     // The process, if it still runs, is left to the table, which ends it.
@@ -35,6 +37,7 @@ class Program : public ChannelBackend, public process::ProgramTable::Owner {
     bool spawn(const Ends& ends, process::Environment& environment, std::string& error);
 
     const Endpoint& endpoint_;
+    std::vector<std::string> command_;
     process::ProgramTable& table_;
     server* srv_;
     fdevent_handler ready_;
@@ -47,8 +50,10 @@ class Program : public ChannelBackend, public process::ProgramTable::Owner {
     std::optional<ProgramEnd> exit_;
 };
 
-// The program's argv, and the directory it runs in: its own, as CGI programs do, unless configured.
-std::vector<char*> arguments_of(const Endpoint& endpoint);
-std::string directory_of(const Endpoint& endpoint);
+// A command as execve(2) wants it, valid as long as `command` is.
+std::vector<char*> arguments_of(const std::vector<std::string>& command);
+
+// The directory a program runs in: the one `file` lies in, as CGI programs do, unless configured.
+std::string directory_of(const Endpoint& endpoint, const std::string& file);
 
 }  // namespace wscgi

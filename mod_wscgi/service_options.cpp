@@ -133,4 +133,15 @@ bool read_service(std::string_view prefix, lighty::Options& options, Service& se
     return options.finish();
 }
 
+bool read_assigned_service(lighty::Options& options, Service& service) {
+    service.prefix = "wscgi.assign";
+    service.directory = options.text("working-directory");
+    service.environment = options.table("bin-environment");
+    service.copied_environment = options.list("bin-copy-environment");
+    read_contract(service, options);
+    check_contract(service, options);
+    read_bounds(service, options);
+    return options.finish();
+}
+
 }  // namespace wscgi

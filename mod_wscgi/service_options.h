@@ -12,4 +12,7 @@ namespace wscgi {
 // False after an error, which is in the log with directive, value and remedy.
 bool read_service(std::string_view prefix, lighty::Options& options, Service& service);
 
+// The same for programs that are found by wscgi.assign: model "session", and no "bin-path".
+bool read_assigned_service(lighty::Options& options, Service& service);
+
 }  // namespace wscgi

@@ -187,7 +187,8 @@ void Session::log_end() const {
     log_error(r_->conf.errh, __FILE__, __LINE__,
               "wscgi %s: %s %s %s ended after %lld s, %llu messages and %lld bytes in, %llu "
               "messages and %lld bytes out: %s",
-              id_.c_str(), address_.c_str(), r_->target_orig.ptr, service_.name().c_str(),
+              id_.c_str(), address_.c_str(), r_->target_orig.ptr,
+              command_.empty() ? "daemon" : command_.back().c_str(),
               static_cast<long long>(log_monotonic_secs - began_),
               static_cast<unsigned long long>(relay_->messages_in()),
               static_cast<long long>(client_bytes_),

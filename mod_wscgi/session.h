@@ -23,8 +23,9 @@ struct Common {
 
 class Session final : ClientOutput, public SharedProgram::Listener {
   public:
-    // A session that has not begun: run() begins it. All arguments must outlive it.
-    Session(request_st* r, Service& service, Common& common);
+    // A session that has not begun: run() begins it. `command` is the program and its arguments,
+    // if one is to be started. All other arguments must outlive the session.
+    Session(request_st* r, Service& service, std::vector<std::string> command, Common& common);
     Session(const Session&) = delete;
     Session& operator=(const Session&) = delete;
     // The backend, if it still runs, is ended.
@@ -79,6 +80,7 @@ class Session final : ClientOutput, public SharedProgram::Listener {
     request_st* r_;
     connection* con_;
     Service& service_;
+    std::vector<std::string> command_;
     Common& common_;
     std::string id_;       // not to be guessed: 128 random bits in hex
     std::string address_;  // of the client

@@ -56,10 +56,11 @@ std::unique_ptr<Relay> make_relay(const Endpoint& endpoint, const Answer& answer
 
 }  // namespace
 
-Session::Session(request_st* r, Service& service, Common& common)
+Session::Session(request_st* r, Service& service, std::vector<std::string> command, Common& common)
     : r_(r),
       con_(r->con),
       service_(service),
+      command_(std::move(command)),
       common_(common),
       id_(random_id()),
       address_(lighty::client_address(r)),
@@ -91,8 +92,9 @@ handler_t Session::refuse(int status, const std::string& reason) {
 }
 
 handler_t Session::begin() {
-    answer_ = service_.framing == FramingKind::websocket ? check_origin_and_body(r_, service_)
-                                                         : answer(r_, service_);
+    answer_ = service_.framing == FramingKind::websocket && is_websocket_request(r_)
+                  ? check_origin_and_body(r_, service_)
+                  : answer(r_, service_);
     if (!answer_.accepted()) return refuse(answer_.status, answer_.reason);
     if (service_.sessions > service_.max_sessions)
         return refuse(503, "\"max-sessions\" are running already");
@@ -118,7 +120,7 @@ std::unique_ptr<Backend> Session::make_backend() {
         case Model::session:
             break;
     }
-    return std::make_unique<Program>(service_, common_.programs, con_->srv, ready, con_,
+    return std::make_unique<Program>(service_, command_, common_.programs, con_->srv, ready, con_,
                                      "wscgi " + id_ + " stderr");
 }
 
