@@ -8,6 +8,7 @@ import select
 import signal
 import socket
 import struct
+import sys
 
 queue = socket.socket(fileno=0)  # lighttpd's other end
 woken, wakes = socket.socketpair()  # SIGTERM ends the loop below, never a response
@@ -17,11 +18,15 @@ signal.signal(signal.SIGTERM, lambda *_: None)
 
 while woken not in select.select([queue, woken], [], [])[0]:
     try:
-        message, fds, _, _ = socket.recv_fds(queue, 65568, 2, socket.MSG_DONTWAIT)
+        message, fds, _, _ = socket.recv_fds(queue, 65568, 16, socket.MSG_DONTWAIT)
     except BlockingIOError:
         continue  # a sibling was faster
     if not message:
         break  # lighttpd has no more for us
+    if len(message) < 32 or message[:6] != b"LFDT\1\1" or not fds:
+        print("hello.py: not a hand-off", file=sys.stderr)
+        [os.close(fd) for fd in fds]
+        continue
     *_, flags, _, _, _, length = struct.unpack("<4sBBHQIIQ", message[:32])
     data = os.pread(fds[1], length, 0) if flags & 1 else message[32:]
     with contextlib.suppress(OSError), socket.socket(fileno=fds[0]) as client:

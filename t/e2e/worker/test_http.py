@@ -3,10 +3,12 @@
 import hashlib
 import json
 import re
+import socket
 import subprocess
 
 import pytest
 
+import fronts
 import samples
 
 
@@ -21,6 +23,20 @@ def test_curl_gets_an_answer(front, sample):
     assert curl("-i", one.url("/hot/now")).startswith(b"HTTP/1.1 200 OK\r\n")
 
 
+@pytest.mark.parametrize("sample", samples.ANSWER)
+def test_a_head_of_6_kb(front, sample):
+    one = front(sample)
+    answer = curl("-i", "-H", "X-Long: " + "x" * 6000, one.url("/hot/now"))
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+@pytest.mark.parametrize("sample", samples.ANSWER)
+def test_a_request_in_a_memfd(tmp_path, sample):
+    one = fronts.Cat(tmp_path, samples.command(sample), options=["--memfd"])
+    assert curl("-i", one.url("/hot/now")).startswith(b"HTTP/1.1 200 OK\r\n")
+    one.stop()
+
+
 @pytest.mark.parametrize("sample", samples.RETURN)
 def test_one_connection_serves_the_worker_and_others(front, sample):
     one = front(sample)
@@ -32,7 +48,6 @@ def test_one_connection_serves_the_worker_and_others(front, sample):
 
 @pytest.mark.parametrize("sample", samples.RETURN)
 def test_pipelined_requests_are_all_answered(front, sample):
-    import socket
     one = front(sample)
     request = b"GET /hot/now HTTP/1.1\r\nHost: t\r\n\r\n"
     other = b"GET /nothing-here HTTP/1.1\r\nHost: t\r\n\r\n"
