@@ -9,6 +9,7 @@ import pathlib
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import time
 
@@ -69,7 +70,7 @@ def free_port():
 class Lighttpd:
     """One server. Use as a context manager, or through the `lighttpd` fixture."""
 
-    def __init__(self, directory, config="", modules=(), environment=None,
+    def __init__(self, directory, config="", modules=(), environment=None, tls=False,
                  accesslog_format='%h %V %u %t \\"%r\\" %>s %b'):
         self.directory = pathlib.Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -81,6 +82,7 @@ class Lighttpd:
         self.output = self.directory / "output.log"  # stdout and stderr: programs' and sanitizers'
         self.environment = dict(os.environ, **(environment or {}))
         self.process = None
+        self.tls = tls  # the configuration switches TLS on for the main socket
         self._config = config
         self._modules = [*modules, "mod_accesslog"]
         self._accesslog_format = accesslog_format
@@ -144,9 +146,9 @@ class Lighttpd:
     def _answers(self):
         """True once the server runs its event loop. It listens, and connections succeed, before
         it has read its modules' configuration; so it is asked something (`OPTIONS *`, which stays
-        in the access log) and must say anything, be it a TLS alert."""
+        in the access log) and must say anything."""
         try:
-            with self.connect() as probe:
+            with self.connect_tls() if self.tls else self.connect() as probe:
                 probe.sendall(b"OPTIONS * HTTP/1.0\r\n\r\n")
                 return bool(probe.recv(1))
         except OSError:
@@ -210,6 +212,14 @@ class Lighttpd:
 
     def connect(self, timeout=20):
         return socket.create_connection(("127.0.0.1", self.port), timeout=timeout)
+
+    def connect_tls(self, protocols=("http/1.1",)):
+        """A TLS connection; the server's certificate is not verified."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        context.set_alpn_protocols(protocols)
+        return context.wrap_socket(self.connect())
 
     def url(self, path="/", scheme="http"):
         return f"{scheme}://127.0.0.1:{self.port}{path}"

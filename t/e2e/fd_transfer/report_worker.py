@@ -91,7 +91,7 @@ def main():
             continue
         if not message:
             break
-        threading.Thread(target=serve, args=(message, fds), daemon=True).start()
+        threading.Thread(target=serve, args=(message, fds)).start()  # ends before we do
 
 
 main()
