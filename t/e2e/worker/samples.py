@@ -12,6 +12,7 @@ COMMANDS = {
     "lws": [BUILT / "lws_worker"],
     "echo": [BUILT / "echo_worker"],
     "starlette": ["/usr/bin/python3", "-m", "fdworker.asgi", "starlette_app:app"],
+    "wsgi": ["/usr/bin/python3", "-m", "fdworker.wsgi", "wsgi_app:app"],
 }
 ANSWER = [name for name in COMMANDS if name != "echo"]  # ordinary requests
 RETURN = ["hello.pl", "epoll", "beast", "starlette"]  # give keep-alive connections back

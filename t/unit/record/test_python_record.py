@@ -6,7 +6,9 @@ import contextlib
 import dataclasses
 import os
 import pathlib
+import select
 import socket
+import threading
 
 import pytest
 
@@ -142,6 +144,19 @@ def test_taken_is_said_once_and_only_if_wanted(bench):
     assert bench.told()[0] == Record(Kind.TAKEN, id=7)
     with pytest.raises(BlockingIOError):
         passing.receive(bench.server)
+
+
+def test_threads_may_tell_at_the_same_time(bench):
+    threads = [threading.Thread(target=lambda: [bench.queue.tell(Record(Kind.TAKEN, id=1))
+                                                for _ in range(500)]) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for _ in range(8 * 500):
+        while not select.select([bench.server], [], [], 0.01)[0]:
+            bench.queue.flush()
+        assert bench.told()[0].id == 1
+    for thread in threads:
+        thread.join()
 
 
 @pytest.mark.parametrize("size", [0, 5, 65536, 65537])

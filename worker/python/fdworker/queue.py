@@ -11,6 +11,7 @@ import fcntl
 import os
 import socket
 from collections import deque
+from threading import Lock
 
 from . import passing
 from .record import (
@@ -115,6 +116,7 @@ class HandoffQueue:
         if self._sock.type != socket.SOCK_SEQPACKET:
             raise ValueError("the queue must be a unix SOCK_SEQPACKET socket")
         self._unsent: deque[Record] = deque()
+        self._sending = Lock()  # handlers in threads tell, too
 
     def fileno(self) -> int:
         """Readable when receive() has something."""
@@ -163,21 +165,23 @@ class HandoffQueue:
 
     def tell(self, record: Record) -> None:
         """Sends a note without data, now or when there is room again."""
-        self._unsent.append(record)
+        with self._sending:
+            if len(self._unsent) == UNSENT_MAX:
+                self._unsent.popleft()
+            self._unsent.append(record)
         self.flush()
-        if len(self._unsent) > UNSENT_MAX:
-            self._unsent.popleft()
 
     def flush(self) -> None:
         """Sends what had no room before; receive() does it too."""
-        try:
-            while self._unsent:
-                passing.send(self._sock, [encode(self._unsent[0])])
-                self._unsent.popleft()
-        except (BlockingIOError, InterruptedError):
-            pass
-        except OSError:
-            self._unsent.clear()  # the server has gone, nobody is left to be told
+        with self._sending:
+            try:
+                while self._unsent:
+                    passing.send(self._sock, [encode(self._unsent[0])])
+                    self._unsent.popleft()
+            except (BlockingIOError, InterruptedError):
+                pass
+            except OSError:
+                self._unsent.clear()  # the server has gone, nobody is left to be told
 
     def give_back(self, record: Record, sock: socket.socket, data: bytes) -> bool:
         """Sends a `return` record; False when it cannot be sent now."""
