@@ -58,7 +58,8 @@ class Cat:
         arguments = ["--prefix", prefix, "--workers", str(workers), *options]
         with open(self.log, "wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "fdworker.cat", *arguments, "--", *command],
+                [sys.executable, "-m", "fdworker.cat", *arguments,
+                 *(["--", *command] if command else [])],
                 stdin=subprocess.DEVNULL, stderr=log, env=ENVIRONMENT)
         first = wait_until(lambda: re.search(r"http://127.0.0.1:(\d+).*\n", self.log_text()),
                            "fdworker-cat to listen")

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Workers that lighttpd does not start: they listen on a unix socket for hand-offs, and on another
+one for what cannot be handed over (TLS, HTTP/2), which stock mod_proxy brings."""
+import asyncio
+import json
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+
+import pytest
+import websockets
+
+import fronts
+import lighttpd
+from test_http import curl
+
+ASGI = [sys.executable, "-m", "fdworker.asgi", "starlette_app:app"]
+CONFIG = """
+fd-transfer.server = ( "/hot/" => ( "socket" => "{handoff}", "stage" => "{stage}" ) )
+proxy.server = ( "/hot/" => ( ( "socket" => "{http}" ) ) )
+proxy.header = ( "upgrade" => "enable" )
+$SERVER["socket"] == "127.0.0.1:{tls_port}" {{
+    ssl.engine = "enable"
+    ssl.pemfile = "{pem}"
+}}
+"""
+
+
+@pytest.fixture
+def worker(tmp_path):
+    """A Starlette worker: process, path for hand-offs, path for HTTP."""
+    paths = tmp_path / "app.handoff", tmp_path / "app.http"
+    process = subprocess.Popen([*ASGI, "--listen", paths[0], "--http", paths[1]],
+                               stdin=subprocess.DEVNULL, env=fronts.ENVIRONMENT)
+    fronts.wait_until(lambda: all(p.exists() for p in paths) and
+                      fronts.handles_sigterm(process.pid), "the worker to listen")
+    yield process, *paths
+    process.send_signal(signal.SIGTERM)
+    try:
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+
+
+@pytest.fixture(params=["uri", pytest.param("raw", marks=pytest.mark.raw)])
+def server(request, worker, tmp_path, make_lighttpd):
+    """A server with the worker above behind hand-off and proxy, and a TLS port."""
+    key, cert, pem = (tmp_path / name for name in ("key", "cert", "pem"))
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1",
+                    "-subj", "/CN=localhost", "-keyout", key, "-out", cert],
+                   check=True, capture_output=True)
+    pem.write_text(key.read_text() + cert.read_text())
+    tls_port = lighttpd.free_port()
+    one = make_lighttpd(
+        CONFIG.format(handoff=worker[1], http=worker[2], stage=request.param,
+                      tls_port=tls_port, pem=pem),
+        modules=["mod_fd_transfer", "mod_proxy", "mod_openssl"]).start()
+    one.tls = f"https://127.0.0.1:{tls_port}"
+    return one
+
+
+def test_plain_http_is_handed_over(server):
+    assert json.loads(curl(server.url("/hot/about")))["client"] == "127.0.0.1"
+
+
+@pytest.mark.parametrize("version", ["--http1.1", "--http2"])
+def test_tls_reaches_the_same_worker(server, version):
+    answer = json.loads(curl("-k", version, f"{server.tls}/hot/about"))
+    assert answer == {"method": "GET", "path": "/hot/about", "client": "127.0.0.1"}
+
+
+def test_http2_without_tls_reaches_it_too(server):
+    assert json.loads(curl("--http2-prior-knowledge", server.url("/hot/about")))["path"]
+
+
+@pytest.mark.parametrize("version", ["--http1.1", "--http2"])
+def test_tls_uploads(server, version, tmp_path):
+    (tmp_path / "body").write_bytes(bytes(3_000_000))
+    answer = curl("-k", version, "--data-binary", f"@{tmp_path / 'body'}",
+                  f"{server.tls}/hot/upload")
+    assert json.loads(answer)["bytes"] == 3_000_000
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["ws", "wss"])
+def test_websocket(server, tls):
+    context = ssl._create_unverified_context() if tls else None
+    url = server.tls.replace("https", "wss") if tls else server.url("", "ws")
+
+    async def run():
+        async with websockets.connect(url + "/hot/echo", ssl=context) as client:
+            await client.send("hello")
+            return await client.recv()
+    assert asyncio.run(asyncio.wait_for(run(), 30)) == "hello"
+
+
+def test_fdworker_cat_connects_to_it(worker, tmp_path):
+    one = fronts.Cat(tmp_path, [], options=["--connect", str(worker[1])])
+    assert json.loads(curl(one.url("/hot/about")))["path"] == "/hot/about"
+    one.stop()
+    again = fronts.Cat(tmp_path, [], options=["--connect", str(worker[1])])
+    assert json.loads(curl(again.url("/hot/about")))["path"] == "/hot/about"
+    again.stop()
+
+
+def test_a_stream_outlives_the_server(worker, tmp_path):
+    one = fronts.Cat(tmp_path, [], options=["--connect", str(worker[1])])
+    with subprocess.Popen(["curl", "-sN", one.url("/hot/events?ms=20")],
+                          stdout=subprocess.PIPE) as client:
+        assert client.stdout.readline().startswith(b"data: ")
+        one.stop()
+        for _ in range(20):
+            assert client.stdout.readline()
+        client.kill()
+
+
+def test_listening_sockets_are_inherited_by_listen_fds(tmp_path):
+    """systemd's convention: fd 3 brings hand-offs, fd 4 ordinary connections."""
+    paths = [str(tmp_path / name) for name in ("handoff", "http")]
+    listeners = [socket.socket(socket.AF_UNIX, kind)
+                 for kind in (socket.SOCK_SEQPACKET, socket.SOCK_STREAM)]
+    for listener, path in zip(listeners, paths):
+        listener.bind(path)
+        listener.listen()
+    script = ('import os, sys; os.dup2(int(sys.argv[1]), 103); os.dup2(int(sys.argv[2]), 104); '
+              'os.dup2(103, 3); os.dup2(104, 4); os.set_inheritable(3, True); '
+              'os.set_inheritable(4, True); os.environ["LISTEN_FDS"] = "2"; '
+              'os.environ["LISTEN_PID"] = str(os.getpid()); os.execv(sys.argv[3], sys.argv[3:])')
+    fds = [listener.fileno() for listener in listeners]
+    worker = subprocess.Popen([sys.executable, "-c", script, *map(str, fds), *ASGI],
+                              pass_fds=fds, stdin=subprocess.DEVNULL, env=fronts.ENVIRONMENT)
+    one = fronts.Cat(tmp_path, [], options=["--connect", paths[0]])
+    assert json.loads(curl(one.url("/hot/about")))["path"] == "/hot/about"
+    assert json.loads(curl("--unix-socket", paths[1], "http://t/hot/about"))["path"]
+    one.stop()
+    fronts.terminate(worker.pid)
+    assert worker.wait(30) == 0
+    for listener in listeners:
+        listener.close()
+    assert os.path.exists(paths[0])
