@@ -5,10 +5,14 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <fdworker.h>
+#include <poll.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
+#include <cstring>
 #include <string>
 #include <vector>
 
@@ -269,6 +273,56 @@ START_TEST(a_refusal_is_a_whole_response_and_ends_the_connection) {
 }
 END_TEST
 
+START_TEST(a_listener_accepts_queues_and_replaces_a_stale_socket_file) {
+    const std::string path = "/tmp/fdworker-test-" + std::to_string(getpid());
+    for (int round = 0; round < 2; ++round) {  // the second finds the file of the first
+        fdworker::Listener listener;
+        ck_assert(listener.open(path.c_str()) == Status::ok);
+        ck_assert_int_eq(listener.accept(), -1);
+        sockaddr_un address{};
+        address.sun_family = AF_UNIX;
+        std::strcpy(address.sun_path, path.c_str());
+        const fdworker::Socket server(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+        ck_assert_int_eq(
+            connect(server.fd(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+        fdworker::Queue queue(listener.accept());
+        fdworker::Handoff handoff;
+        ck_assert(queue.receive(handoff) == Status::empty);
+
+        fdworker::Listener second;  // somebody listens there
+        ck_assert(second.open(path.c_str()) == Status::system_error);
+        ck_assert_int_eq(errno, EADDRINUSE);
+    }
+    unlink(path.c_str());
+    fdworker::Listener listener;
+    ck_assert(listener.open(std::string(200, 'x').c_str()) == Status::system_error);
+    ck_assert_int_eq(errno, ENAMETOOLONG);
+}
+END_TEST
+
+START_TEST(sigterm_makes_the_drain_signal_readable) {
+    const fdworker::Socket drain(fdworker::drain_signal());
+    pollfd wait{drain.fd(), POLLIN, 0};
+    ck_assert_int_eq(poll(&wait, 1, 0), 0);
+    raise(SIGTERM);
+    ck_assert_int_eq(poll(&wait, 1, 1000), 1);
+}
+END_TEST
+
+START_TEST(a_stream_listener_is_found_by_listen_fds) {
+    Bench bench;  // whose fds are 3 and up: none of them listens
+    setenv("LISTEN_FDS", "20", 1);
+    unsetenv("LISTEN_PID");
+    ck_assert_int_eq(fdworker::inherited_stream_listener(), -1);
+    const fdworker::Socket listener(socket(AF_INET, SOCK_STREAM, 0));
+    ck_assert_int_eq(listen(listener.fd(), 1), 0);
+    ck_assert_int_eq(fdworker::inherited_stream_listener(), listener.fd());
+    ck_assert(fcntl(listener.fd(), F_GETFL) & O_NONBLOCK);
+    setenv("LISTEN_PID", "1", 1);
+    ck_assert_int_eq(fdworker::inherited_stream_listener(), -1);
+}
+END_TEST
+
 }  // namespace
 
 int main() {
@@ -285,6 +339,9 @@ int main() {
     tcase_add_test(tests, a_full_queue_returns_nothing_and_keeps_the_ticket);
     tcase_add_test(tests, the_end_of_the_queue_means_drain);
     tcase_add_test(tests, a_refusal_is_a_whole_response_and_ends_the_connection);
+    tcase_add_test(tests, a_listener_accepts_queues_and_replaces_a_stale_socket_file);
+    tcase_add_test(tests, sigterm_makes_the_drain_signal_readable);
+    tcase_add_test(tests, a_stream_listener_is_found_by_listen_fds);
     suite_add_tcase(suite, tests);
     SRunner* runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);
