@@ -75,8 +75,8 @@ struct Sent {
 /// One end of a WebSocket connection after the handshake.
 class Connection {
   public:
-    /// Where a client's masking keys come from: 32 bits nobody can predict (RFC 6455 10.3). Null
-    /// is for servers only.
+    /// Where a client's masking keys come from: 32 bits nobody can predict (RFC 6455 10.3). May be
+    /// null for servers, and for clients that never send.
     using MaskKeySource = uint32_t (*)();
 
     /// `deflate`, if permessage-deflate was agreed, must outlive the connection.

@@ -2,7 +2,8 @@
 // Sending: headers in front of payloads, compressed frames, control frames, and the replies that
 // the protocol demands.
 #include <algorithm>
-#include <cstring>
+#include <bit>
+#include <cassert>
 
 #include "ws/connection.h"
 #include "ws/deflate.h"
@@ -68,7 +69,10 @@ SendStatus Connection::check_message(Opcode opcode, bool compressed) const {
     return compressed == sending_compressed_ ? SendStatus::ok : SendStatus::wrong_compression;
 }
 
-MaskKey Connection::new_mask_key() const { return std::bit_cast<MaskKey>(mask_keys_()); }
+MaskKey Connection::new_mask_key() const {
+    assert(mask_keys_ != nullptr);  // see MaskKeySource
+    return std::bit_cast<MaskKey>(mask_keys_());
+}
 
 // The header of the outgoing message's next frame.
 FrameHeader Connection::next_header(uint64_t length, bool last) {

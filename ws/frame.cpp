@@ -121,6 +121,7 @@ const char* describe(FrameError error) {
 }
 
 FrameReader::Step FrameReader::read_header(std::span<uint8_t>& input) {
+    if (input.empty()) return Step::need_input;
     const uint8_t* bytes = input.data();
     size_t have = input.size();
     if (partial_size_ > 0) {  // the beginning of this header came with an earlier input
@@ -133,7 +134,7 @@ FrameReader::Step FrameReader::read_header(std::span<uint8_t>& input) {
     error_ = parse(bytes, have, need);
     if (error_ != FrameError::none) return Step::error;
     if (have < need) {
-        if (bytes == input.data() && have > 0) std::memcpy(partial_.data(), bytes, have);
+        if (bytes == input.data()) std::memcpy(partial_.data(), bytes, have);
         partial_size_ = static_cast<uint8_t>(have);
         input = input.subspan(input.size());
         return Step::need_input;

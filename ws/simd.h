@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The algorithms of the vector kernels, as a template over the vector type so that each exists
 // once. A Vector has `size` and static functions on its `Type`; see kernels_*.cpp, which include
-// this file after they told the compiler what to compile for.
+// this file after they told the compiler what to compile for: no library header may come first
+// here.
 //
 // UTF-8 is validated by table lookups after Keiser and Lemire, "Validating UTF-8 In Less Than One
 // Instruction Per Byte" (2021). Each byte is looked at together with the one before it: three
@@ -84,7 +85,8 @@ class Simd {
   public:
     static void mask(uint8_t* data, size_t size, MaskKey key) {
         // From an aligned address on; what is before it, and what is left, in words.
-        const size_t before = std::min(-reinterpret_cast<uintptr_t>(data) % Vector::size, size);
+        size_t before = -reinterpret_cast<uintptr_t>(data) % Vector::size;
+        if (before > size) before = size;
         mask_words(data, before, key);
         data += before;
         size -= before;

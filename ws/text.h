@@ -2,8 +2,8 @@
 // A short text of bounded length, held by value.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
-#include <cstring>
 #include <string_view>
 
 namespace ws {
@@ -16,7 +16,7 @@ class Text {
     /// Appends `more`. A text that would not fit is left as it was, and false returned.
     bool append(std::string_view more) {
         if (more.size() > capacity - size_) return false;
-        std::memcpy(characters_ + size_, more.data(), more.size());
+        std::copy(more.begin(), more.end(), characters_ + size_);
         size_ += more.size();
         return true;
     }

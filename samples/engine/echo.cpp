@@ -64,6 +64,7 @@ static void over_poll(End (&ends)[2]) {
             if (size > 0) ends[i].receive({buffer, size_t(size)});
         }
     }
+    for (int fd : fds) close(fd);
 }
 
 int main() {

@@ -2,6 +2,7 @@
 // What a Connection reports, as one text that does not depend on how the input was cut.
 #pragma once
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
@@ -85,17 +86,25 @@ class EventLog {
     bool begun_ = false;
 };
 
-/// Feeds `data` to `connection` in pieces of at most `piece` bytes, each in memory of exactly its
-/// size, and adds its events and replies to the logs.
+/// Calls visit(piece) for one piece of `data` after another, each of at most `size` bytes and in
+/// memory of exactly its size, so that a sanitizer sees every step beyond.
+template <class Visit>
+void for_each_piece(std::span<const uint8_t> data, size_t size, Visit visit) {
+    while (!data.empty()) {
+        const auto piece = data.first(std::min(size, data.size()));
+        data = data.subspan(piece.size());
+        const auto copy = std::make_unique<uint8_t[]>(piece.size());
+        std::memcpy(copy.get(), piece.data(), piece.size());
+        visit(std::span<uint8_t>(copy.get(), piece.size()));
+    }
+}
+
+/// Feeds `data` to `connection` in pieces of at most `piece` bytes and adds its events and replies
+/// to the logs.
 inline void feed(ws::Connection& connection, std::span<const uint8_t> data, size_t piece,
                  size_t space_size, EventLog& events, std::string& replies) {
     const auto space = std::make_unique<uint8_t[]>(space_size);
-    while (!data.empty()) {
-        const size_t size = std::min(piece, data.size());
-        const auto copy = std::make_unique<uint8_t[]>(size);
-        std::memcpy(copy.get(), data.data(), size);
-        data = data.subspan(size);
-        std::span<uint8_t> input(copy.get(), size);
+    for_each_piece(data, piece, [&](std::span<uint8_t> input) {
         for (;;) {
             const ws::Event event = connection.receive(input, {space.get(), space_size});
             if (event.type == ws::EventType::need_input || event.type == ws::EventType::closed)
@@ -106,7 +115,7 @@ inline void feed(ws::Connection& connection, std::span<const uint8_t> data, size
             require(!connection.pending());
         }
         require(input.empty());
-    }
+    });
 }
 
 }  // namespace fuzz
