@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: BSD-3-Clause
 # Counts to ten, one number a second: each line is a message.
 n=1
 while [ $n -le 10 ]; do

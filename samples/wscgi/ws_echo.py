@@ -1,4 +1,5 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
+# SPDX-License-Identifier: BSD-3-Clause
 """Echoes every message. Speaks WebSocket itself: framing "websocket".
 
 A CGI program: the request is in the environment, the response goes to stdout ("Status: 101" and
