@@ -2,12 +2,8 @@
 // Reading fd-transfer.server: every value checked when lighttpd starts, and by lighttpd -tt.
 #include "mod_fd_transfer/configuration.h"
 
-#include <sys/stat.h>
 #include <sys/un.h>
-#include <unistd.h>
 
-#include <algorithm>
-#include <charconv>
 #include <string_view>
 
 #include "lighty/compat.h"
@@ -17,38 +13,6 @@ namespace fd_transfer {
 namespace {
 
 constexpr size_t longest_socket_path = sizeof(sockaddr_un::sun_path) - 1;
-
-std::vector<std::string> words(std::string_view text) {
-    std::vector<std::string> found;
-    while (!text.empty()) {
-        const size_t end = std::min(text.find_first_of(" \t"), text.size());
-        if (end > 0) found.emplace_back(text.substr(0, end));
-        text.remove_prefix(std::min(end + 1, text.size()));
-    }
-    return found;
-}
-
-// What keeps the program from being started; nullptr if nothing is known to.
-const char* program_fault(const std::string& path) {
-    struct stat st;
-    if (path[0] != '/') return "is not an absolute path";
-    if (stat(path.c_str(), &st) != 0) return "does not exist";
-    if (!S_ISREG(st.st_mode)) return "is not a file";
-    if (access(path.c_str(), X_OK) != 0) return "is not executable";
-    return nullptr;
-}
-
-void read_command(lighty::Options& options, Settings& settings) {
-    settings.command = words(options.text("bin-path"));
-    if (settings.command.empty()) {
-        if (options.has("bin-path"))
-            options.fail("bin-path", "is empty", "write the absolute path of the worker");
-        return;
-    }
-    if (const char* const fault = program_fault(settings.command[0]))
-        options.fail("bin-path", '"' + settings.command[0] + "\" " + fault,
-                     "write the absolute path of an executable file");
-}
 
 void read_socket(lighty::Options& options, Settings& settings) {
     settings.socket = options.text("socket");
@@ -61,44 +25,8 @@ void read_socket(lighty::Options& options, Settings& settings) {
                      "use a path of at most " + std::to_string(longest_socket_path) + " bytes");
 }
 
-void read_directory(lighty::Options& options, Settings& settings) {
-    settings.directory = options.text("working-directory");
-    struct stat st;
-    if (!settings.directory.empty() &&
-        (stat(settings.directory.c_str(), &st) != 0 || !S_ISDIR(st.st_mode)))
-        options.fail("working-directory", '"' + settings.directory + "\" is not a directory",
-                     "create it, or leave the option out");
-}
-
-void read_limits(lighty::Options& options, Settings& settings) {
-    constexpr std::pair<std::string_view, int> known[] = {
-        {"as", RLIMIT_AS},       {"core", RLIMIT_CORE},     {"cpu", RLIMIT_CPU},
-        {"fsize", RLIMIT_FSIZE}, {"nofile", RLIMIT_NOFILE}, {"nproc", RLIMIT_NPROC},
-        {"stack", RLIMIT_STACK}};
-    for (const auto& [name, value] : options.table("limits")) {
-        const auto* const found = std::find_if(std::begin(known), std::end(known),
-                                               [&](const auto& one) { return one.first == name; });
-        rlim_t limit = 0;
-        const char* const end = value.data() + value.size();
-        const bool is_number = std::from_chars(value.data(), end, limit).ptr == end;
-        if (found == std::end(known))
-            options.fail("limits", "unknown limit \"" + name + '"',
-                         "known are \"as\" \"core\" \"cpu\" \"fsize\" \"nofile\" \"nproc\" "
-                         "\"stack\"");
-        else if (value.empty() || !is_number)
-            options.fail("limits", '"' + name + "\" => \"" + value + "\" is not a number",
-                         "write bytes, seconds or a count, as setrlimit(2) takes it");
-        else
-            settings.limits.push_back({found->second, limit});
-    }
-}
-
 void read_spawning(lighty::Options& options, Settings& settings) {
     settings.workers = options.number("workers", 1, 1024, 1);
-    settings.environment = options.table("bin-environment");
-    settings.copy_environment = options.list("bin-copy-environment");
-    read_directory(options, settings);
-    read_limits(options, settings);
     settings.on_demand = options.choice("start", {"boot", "demand"}, 0) == 1;
     settings.restart_wait = options.number("restart-wait", 1, 3600, 60);
     settings.grace = options.number("grace", 1, 86400, 30);
@@ -141,7 +69,7 @@ bool read_services(const array& table, log_error_st* errh, std::vector<Settings>
         if (!prefix.starts_with('/'))
             options.fail("", "the prefix does not begin with a slash",
                          "write a URL path such as \"/hot/\"");
-        read_command(options, settings);
+        settings.program = lighty::read_program_options(options);
         read_socket(options, settings);
         read_stage(options, settings);
         read_spawning(options, settings);

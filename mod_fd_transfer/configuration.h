@@ -2,13 +2,10 @@
 // What the administrator wrote: the directive fd-transfer.server, read and judged.
 #pragma once
 
-#include <memory>
 #include <string>
-#include <utility>
 #include <vector>
 
-#include "lighty/options.h"
-#include "process/spawn.h"
+#include "lighty/program_options.h"
 
 namespace fd_transfer {
 
@@ -28,11 +25,7 @@ struct Settings {
     Stage stage = Stage::uri;
 
     // Either lighttpd starts the workers ...
-    std::vector<std::string> command;  // program and arguments
-    std::vector<std::pair<std::string, std::string>> environment;
-    std::vector<std::string> copy_environment;  // names; empty: all
-    std::string directory;
-    std::vector<process::ResourceLimit> limits;
+    lighty::ProgramOptions program;
     bool on_demand = false;
     int64_t restart_wait = 0;  // the longest
     int64_t grace = 0;
@@ -50,7 +43,7 @@ struct Settings {
     int64_t max_untaken = 0;  // duplicates
     int64_t taken_timeout = 0;
 
-    bool spawned() const { return !command.empty(); }
+    bool spawned() const { return !program.command.empty(); }
 };
 
 // Reads one directive's table. Every error is logged; then the result is false and `services` is

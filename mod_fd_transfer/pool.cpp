@@ -82,8 +82,9 @@ bool Pool::read_notice() {
             ++service.statistics()[Statistics::failed];
             log_error(srv_->errh, __FILE__, __LINE__,
                       "fd-transfer.server \"%s\": cannot start %s: %s: %s",
-                      service.settings().prefix.c_str(), service.settings().command[0].c_str(),
-                      notice.step, strerror(notice.status));
+                      service.settings().prefix.c_str(),
+                      service.settings().program.command[0].c_str(), notice.step,
+                      strerror(notice.status));
             break;
     }
     return true;

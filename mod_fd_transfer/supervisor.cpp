@@ -19,6 +19,7 @@
 
 #include "process/back_off.h"
 #include "process/environment.h"
+#include "process/spawn.h"
 #include "process/termination.h"
 
 extern char** environ;
@@ -36,11 +37,11 @@ int64_t now() {
     return int64_t(time.tv_sec) * 1000 + time.tv_nsec / 1000000;
 }
 
-process::Environment environment_of(const Settings& settings) {
+process::Environment environment_of(const lighty::ProgramOptions& program) {
     process::Environment environment;
-    for (const auto& [name, value] : settings.environment) environment.add(name, value);
-    const auto wanted = [&settings](std::string_view name) {
-        const auto& names = settings.copy_environment;
+    for (const auto& [name, value] : program.environment) environment.add(name, value);
+    const auto wanted = [&program](std::string_view name) {
+        const auto& names = program.copied_environment;
         return names.empty() || std::find(names.begin(), names.end(), name) != names.end();
     };
     for (char** entry = environ; *entry; ++entry) {
@@ -53,21 +54,23 @@ process::Environment environment_of(const Settings& settings) {
 }
 
 process::Spawned start_worker(const Supervised& service) {
-    const Settings& settings = *service.settings;
+    const lighty::ProgramOptions& program = service.settings->program;
     std::vector<char*> arguments;
-    for (const std::string& word : settings.command)
+    for (const std::string& word : program.command)
         arguments.push_back(const_cast<char*>(word.c_str()));
     arguments.push_back(nullptr);
-    process::Environment environment = environment_of(settings);
+    std::vector<process::ResourceLimit> limits;
+    for (const auto& [resource, value] : program.limits) limits.push_back({resource, value});
+    process::Environment environment = environment_of(program);
     return process::spawn(
         {.path = arguments[0],
          .arguments = arguments.data(),
          .environment = environment.pointers(),
-         .directory = settings.directory.empty() ? nullptr : settings.directory.c_str(),
+         .directory = program.directory.empty() ? nullptr : program.directory.c_str(),
          .standard_input = service.queue,
          .standard_output = STDERR_FILENO,
          .standard_error = STDERR_FILENO,
-         .limits = settings.limits,
+         .limits = limits,
          .death_signal = SIGTERM});
 }
 

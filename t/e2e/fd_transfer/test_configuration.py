@@ -10,9 +10,9 @@ LONG = "/run/" + "x" * 103  # 108 bytes
 
 CASES = {
     "missing program": ({"bin_path": "/no/such/program"},
-                        ["bin-path", "/no/such/program", "does not exist", "executable file"]),
-    "not executable": ({"bin_path": "/etc/passwd"}, ["/etc/passwd", "not executable"]),
-    "a directory": ({"bin_path": "/tmp"}, ["/tmp", "is not a file"]),
+                        ["bin-path", "/no/such/program", "No such file", "correct the path"]),
+    "not executable": ({"bin_path": "/etc/passwd"}, ["/etc/passwd", "not an executable file"]),
+    "a directory": ({"bin_path": "/tmp"}, ["/tmp", "is not an executable file"]),
     "relative path": ({"bin_path": "worker"}, ['"worker"', "absolute path"]),
     "no workers": ({"workers": 0}, ['"workers"', '"0"', "use 1 to"]),
     "socket path too long": ({"bin_path": "", "socket": LONG}, ["socket", LONG, "107 bytes"]),
