@@ -17,13 +17,19 @@ bool passes() { return errno == EAGAIN || errno == EINTR || errno == ENOBUFS; }
 
 }  // namespace
 
+handler_t Channel::event(void* context, int events) {
+    Channel* const channel = static_cast<Channel*>(context);
+    if (events & ~FDEVENT_OUT) channel->readable_ = true;
+    return channel->ready_(channel->context_, events);
+}
+
 void Channel::open_pipes(int write_end, int read_end) {
-    input_.open(srv_, write_end, ready_, context_);
-    output_.open(srv_, read_end, ready_, context_);
+    input_.open(srv_, write_end, event, this);
+    output_.open(srv_, read_end, event, this);
 }
 
 void Channel::open_socket(int fd, bool packets) {
-    input_.open(srv_, fd, ready_, context_);
+    input_.open(srv_, fd, event, this);
     one_socket_ = true;
     packets_ = packets;
 }
@@ -144,8 +150,10 @@ void Channel::close_input() {
 // ---- From the other side
 
 size_t Channel::read(std::span<uint8_t> space) {
-    if (output_ended_ || !reader().is_open()) return 0;
+    if (!readable_ || output_ended_ || !reader().is_open()) return 0;
     const ssize_t size = ::read(reader().fd(), space.data(), space.size());
+    // A short read of bytes has read all; the next event tells of more, or of the end.
+    readable_ = size > 0 && (packets_ || static_cast<size_t>(size) == space.size());
     if (size > 0) return static_cast<size_t>(size);
     if (size < 0 && passes()) return 0;
     broken_ = size < 0;

@@ -31,7 +31,8 @@ class Channel {
     // End of file, once what was kept is written.
     void close_input();
 
-    // Reads what there is into `space`. 0: nothing now, or the end: see output_ended().
+    // Reads what there is into `space`. 0: nothing now, or the end: see output_ended(). Costs
+    // nothing if the event loop has not told that there is something.
     size_t read(std::span<uint8_t> space);
     bool output_ended() const { return output_ended_; }
     // True after output_ended() if it was by an error: the other side has vanished.
@@ -44,6 +45,7 @@ class Channel {
     void close();
 
   private:
+    static handler_t event(void* context, int events);
     lighty::Watch& reader() { return one_socket_ ? input_ : output_; }
     void keep(const Gathered& gathered, size_t pieces_written, size_t bytes_written);
     void write_stream(const Gathered& gathered);
@@ -62,6 +64,7 @@ class Channel {
     bool one_socket_ = false;
     bool packets_ = false;
     bool watching_ = false;
+    bool readable_ = false;
     bool close_input_ = false;  // when what was kept is written
     bool input_closed_ = false;
     bool output_ended_ = false;

@@ -178,7 +178,7 @@ void MessageRelay::send_compressed(const Piece& piece) {
     for (;;) {
         const ws::Sent sent =
             connection_.send_compressed(piece.opcode, rest, piece.last, deflate_space);
-        output_.append(sent.bytes);
+        output_.append_copy(sent.bytes);
         if (sent.status == ws::SendStatus::need_output) continue;
         if (sent.status != ws::SendStatus::ok)
             shut_down(ws::close_code::internal_error, ws::describe(sent.status));

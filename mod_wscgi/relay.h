@@ -14,7 +14,11 @@ namespace wscgi {
 // Where a relay puts what the client is to receive.
 class ClientOutput {
   public:
+    // `bytes` must stay where they are until the call that they are part of has returned to the
+    // session: they may be a program's own, or be shorter than Outbox::small.
     virtual void append(std::span<const uint8_t> bytes) = 0;
+    // For bytes that will be overwritten before that: at most Outbox::room.
+    virtual void append_copy(std::span<const uint8_t> bytes) = 0;
 
   protected:
     ~ClientOutput() = default;

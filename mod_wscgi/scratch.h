@@ -5,9 +5,14 @@
 #include <array>
 #include <cstdint>
 
+#include "mod_wscgi/outbox.h"
+
 namespace wscgi {
 
 // Larger than any packet that a default socket buffer lets through.
 inline std::array<uint8_t, 256 * 1024> scratch;
+
+// Empty between calls.
+inline Outbox outbox;
 
 }  // namespace wscgi

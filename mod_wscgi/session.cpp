@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 
+#include "lighty/client_stream.h"
 #include "mod_wscgi/framings.h"
 #include "mod_wscgi/scratch.h"
 #include "mod_wscgi/statistics.h"
@@ -39,8 +40,38 @@ handler_t Session::relay() {
 
 // False if the connection is broken.
 bool Session::receive() {
+    const bool well = lighty::can_read_directly(r_) ? receive_directly() : receive_by_queue();
+    if (!well) return false;
+    if (client_ended_) relay_->client_ended();
+    if (backend_->input_blocked() || client_ended_)
+        r_->conf.stream_request_body &= static_cast<unsigned short>(~FDEVENT_STREAM_REQUEST_POLLIN);
+    else
+        r_->conf.stream_request_body |= FDEVENT_STREAM_REQUEST_POLLIN;
+    return true;
+}
+
+bool Session::receive_directly() {
+    while (!client_ended_ && con_->is_readable > 0 && !backend_->input_blocked()) {
+        size_t size = 0;
+        switch (lighty::read_directly(r_, scratch, size)) {
+            case lighty::Read::some:
+                take_from_client(std::span(scratch).first(size));
+                break;
+            case lighty::Read::nothing:
+                return true;
+            case lighty::Read::end:
+                client_ended_ = true;
+                break;
+            case lighty::Read::failed:
+                return false;
+        }
+    }
+    return true;
+}
+
+bool Session::receive_by_queue() {
     chunkqueue* const queue = &r_->reqbody_queue;
-    while (take_from_client(queue) && !client_ended_ && con_->is_readable > 0) {
+    while (empty_queue(queue) && !client_ended_ && con_->is_readable > 0) {
         const handler_t result = con_->reqbody_read(r_);
         if (result == HANDLER_ERROR) {
             if (r_->state == CON_STATE_ERROR) return false;
@@ -51,14 +82,21 @@ bool Session::receive() {
         if (chunkqueue_is_empty(queue)) break;
     }
     // A client that has only shut down its direction (FIN) is told to us as a known length.
-    if (r_->reqbody_length >= 0 && chunkqueue_is_empty(queue)) client_ended_ = true;
-    if (client_ended_ && chunkqueue_is_empty(queue)) relay_->client_ended();
-
-    if (backend_->input_blocked() || client_ended_)
-        r_->conf.stream_request_body &= static_cast<unsigned short>(~FDEVENT_STREAM_REQUEST_POLLIN);
-    else
-        r_->conf.stream_request_body |= FDEVENT_STREAM_REQUEST_POLLIN;
+    if (r_->reqbody_length >= 0) client_ended_ = true;
+    client_ended_ = client_ended_ && chunkqueue_is_empty(queue);
     return true;
+}
+
+void Session::take_from_client(std::span<uint8_t> bytes) {
+    static Gathered gathered;
+    client_bytes_ += static_cast<int64_t>(bytes.size());
+    bool more = true;
+    while (more) {
+        gathered.clear();
+        more = relay_->from_client(bytes, gathered);
+        backend_->write(gathered);
+    }
+    send();  // pongs, and what else the protocol demands
 }
 
 // Bytes at the front of the queue, which may be changed in place. Those of a temporary file (where
@@ -77,22 +115,14 @@ std::span<uint8_t> Session::front(chunkqueue* queue) {
     return std::span(scratch).first(static_cast<size_t>(size));
 }
 
-// Empties the queue as far as the program reads. False if it does not.
-bool Session::take_from_client(chunkqueue* queue) {
-    static Gathered gathered;
+// As far as the program reads. False if it does not.
+bool Session::empty_queue(chunkqueue* queue) {
     while (!backend_->input_blocked() && !chunkqueue_is_empty(queue)) {
         const bool in_memory = queue->first->type == chunk::MEM_CHUNK;
-        std::span<uint8_t> bytes = front(queue);
-        const size_t size = bytes.size();
-        if (size == 0) return false;
-        bool more = true;
-        while (more) {
-            gathered.clear();
-            more = relay_->from_client(bytes, gathered);
-            backend_->write(gathered);
-        }
-        client_bytes_ += static_cast<int64_t>(size);
-        if (in_memory) chunkqueue_mark_written(queue, static_cast<off_t>(size));
+        const std::span<uint8_t> bytes = front(queue);
+        if (bytes.empty()) return false;
+        take_from_client(bytes);
+        if (in_memory) chunkqueue_mark_written(queue, static_cast<off_t>(bytes.size()));
     }
     // server.max-request-size is meant for requests: a session may be as long as it likes.
     queue->bytes_in -= queue->bytes_out;
@@ -103,10 +133,25 @@ bool Session::take_from_client(chunkqueue* queue) {
 // ---- Program to client
 
 void Session::append(std::span<const uint8_t> bytes) {
-    if (bytes.empty()) return;
     program_bytes_ += static_cast<int64_t>(bytes.size());
-    chunkqueue_append_mem(&r_->write_queue, reinterpret_cast<const char*>(bytes.data()),
-                          bytes.size());
+    if (bytes.empty() || outbox.add(bytes)) return;
+    send();
+    outbox.add(bytes);
+}
+
+void Session::append_copy(std::span<const uint8_t> bytes) {
+    program_bytes_ += static_cast<int64_t>(bytes.size());
+    if (outbox.add_copy(bytes)) return;
+    send();
+    outbox.add_copy(bytes);
+}
+
+// Sends what was appended. To be called before the bytes that it refers to are gone, and before
+// another session has its turn.
+void Session::send() {
+    if (outbox.empty()) return;
+    lighty::send_to_client(r_, outbox.pieces());
+    outbox.clear();
 }
 
 // As far as the client reads.
@@ -127,6 +172,7 @@ void Session::take_from_program(std::span<uint8_t> fresh) {
         bytes = unframed_;
     }
     relay_->from_program(bytes, false, bytes.size() >= unframed_enough);
+    send();
     unframed_ = std::vector<uint8_t>(bytes.begin(), bytes.end());
 }
 
@@ -143,6 +189,7 @@ void Session::deliver(const Piece& piece) {
         skipping_ = true;
     }
     if (!skipping_) relay_->deliver(piece);
+    send();
     if (is_message) {
         in_message_ = !skipping_ && !piece.last;
         skipping_ = skipping_ && !piece.last;
@@ -160,12 +207,14 @@ void Session::settle() {
         output_ended_ = true;
         std::span<uint8_t> rest(unframed_);
         relay_->from_program(rest, true, true);
+        send();
         unframed_.clear();
         backend_->end();
     }
     const std::optional<ProgramEnd> end = backend_->ended();
     if (end && !program_ended_) relay_->program_ended(*end);
     program_ended_ = program_ended_ || end;
+    send();
     if (relay_->finished()) {
         stage_ = Stage::ended;
         r_->resp_body_finished = 1;
@@ -173,13 +222,17 @@ void Session::settle() {
 }
 
 void Session::tick() {
-    if (relay_ && stage_ == Stage::open) relay_->tick(log_monotonic_secs);
+    if (relay_ && stage_ == Stage::open) {
+        relay_->tick(log_monotonic_secs);
+        send();
+    }
     joblist_append(con_);
 }
 
 void Session::shut_down() {
-    if (relay_ && stage_ == Stage::open)
-        relay_->shut_down(ws::close_code::going_away, "server is going away");
+    if (!relay_ || stage_ != Stage::open) return;
+    relay_->shut_down(ws::close_code::going_away, "server is going away");
+    send();
 }
 
 void Session::log_end() const {

@@ -63,12 +63,17 @@ class Session final : ClientOutput, public SharedProgram::Listener {
     // While it is open
     handler_t relay();
     bool receive();
+    bool receive_directly();
+    bool receive_by_queue();
+    bool empty_queue(chunkqueue* queue);
     std::span<uint8_t> front(chunkqueue* queue);
-    bool take_from_client(chunkqueue* queue);
+    void take_from_client(std::span<uint8_t> bytes);
     void transmit();
     void take_from_program(std::span<uint8_t> fresh);
     void settle();
     void append(std::span<const uint8_t> bytes) override;
+    void append_copy(std::span<const uint8_t> bytes) override;
+    void send();
 
     // What a shared program has written
     void deliver(const Piece& piece) override;

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import pathlib
+import random
 
 import pytest
 import websockets
@@ -152,6 +153,19 @@ def test_compression_is_agreed_and_used(serve):
     assert names == ["permessage-deflate"]
     assert asyncio.run(talk("/plain"))[0] == []
     assert compressed < 10000
+
+
+def test_compressed_messages_come_back_whole(serve):
+    server = serve({"/ws": {**ECHO["lines"], "deflate": "enable"}})
+    generator = random.Random(1)
+
+    async def talk():
+        async with connect(server, compression="deflate") as client:
+            for size in (64, 1000, 20000, 70000, 300000):
+                message = "".join(chr(generator.randrange(32, 0x500)) for _ in range(size))
+                await client.send(message)
+                assert await client.recv() == message
+    asyncio.run(talk())
 
 
 @pytest.mark.parametrize("framing", ["lines", "stream", "length"])

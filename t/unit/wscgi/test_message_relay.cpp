@@ -18,6 +18,7 @@ struct Output : wscgi::ClientOutput {
     void append(std::span<const uint8_t> more) override {
         bytes.insert(bytes.end(), more.begin(), more.end());
     }
+    void append_copy(std::span<const uint8_t> more) override { append(more); }
     std::vector<uint8_t> bytes;
 };
 

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The bytes to and from the client of an upgraded request.
+#include "lighty/client_stream.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+namespace lighty {
+namespace {
+
+bool is_plain_http1(const request_st* r) {
+    return !r->con->is_ssl_sock && r->http_version <= HTTP_VERSION_1_1;
+}
+
+// The response's header must have left the queue, and lighttpd's rate limits must not apply.
+bool can_write_directly(const request_st* r) {
+    return is_plain_http1(r) && r->state == CON_STATE_WRITE && r->con->is_writable > 0 &&
+           chunkqueue_is_empty(&r->write_queue) && r->conf.bytes_per_second == 0 &&
+           r->conf.global_bytes_per_second == 0;
+}
+
+// Returns how many bytes the socket took, and keeps lighttpd's books.
+size_t write_directly(request_st* r, std::span<const struct iovec> pieces, size_t total) {
+    connection* const con = r->con;
+    const ssize_t written = writev(con->fd, pieces.data(), static_cast<int>(pieces.size()));
+    const size_t size = written > 0 ? static_cast<size_t>(written) : 0;
+    con->write_request_ts = log_monotonic_secs;
+    con->bytes_written_cur_second += static_cast<off_t>(size);
+    r->write_queue.bytes_in += static_cast<off_t>(size);
+    r->write_queue.bytes_out += static_cast<off_t>(size);
+    // An error shows again when lighttpd writes what is queued, and is its business.
+    if (size < total && (written >= 0 || errno == EAGAIN)) con->is_writable = 0;
+    return size;
+}
+
+}  // namespace
+
+bool can_read_directly(const request_st* r) {
+    return is_plain_http1(r) && chunkqueue_is_empty(&r->reqbody_queue) &&
+           chunkqueue_is_empty(&r->read_queue);
+}
+
+Read read_directly(request_st* r, std::span<uint8_t> space, size_t& size) {
+    connection* const con = r->con;
+    con->read_idle_ts = log_monotonic_secs;
+    const ssize_t result = read(con->fd, space.data(), space.size());
+    if (result < static_cast<ssize_t>(space.size())) con->is_readable = 0;
+    if (result > 0) {
+        size = static_cast<size_t>(result);
+        r->read_queue.bytes_in += result;
+        r->read_queue.bytes_out += result;
+        return Read::some;
+    }
+    size = 0;
+    if (result == 0) return Read::end;
+    return errno == EAGAIN || errno == EINTR ? Read::nothing : Read::failed;
+}
+
+void send_to_client(request_st* r, std::span<const struct iovec> pieces) {
+    size_t total = 0;
+    for (const struct iovec& piece : pieces) total += piece.iov_len;
+    size_t sent = total && can_write_directly(r) ? write_directly(r, pieces, total) : 0;
+    for (const struct iovec& piece : pieces) {
+        const size_t skipped = std::min(sent, piece.iov_len);
+        sent -= skipped;
+        if (skipped < piece.iov_len)
+            chunkqueue_append_mem(&r->write_queue,
+                                  static_cast<const char*>(piece.iov_base) + skipped,
+                                  piece.iov_len - skipped);
+    }
+}
+
+}  // namespace lighty

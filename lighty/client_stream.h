@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The bytes to and from the client of an upgraded request, by the shortest way that there is.
+//
+// lighttpd reads into its chunk queues and writes from them, in portions. On a plain HTTP/1.1
+// connection nothing stands between those and the socket, so that we can use the socket ourselves,
+// and the queues only for what it does not take. TLS and HTTP/2 go through the queues.
+#pragma once
+
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include <span>
+
+#include "lighty/lighttpd.h"
+
+namespace lighty {
+
+// Whether the socket can be read directly: the request was upgraded, its body queue is empty.
+bool can_read_directly(const request_st* r);
+
+enum class Read : uint8_t { some, nothing, end, failed };
+
+// Reads what there is into `space`; `size` is set. To be called only if can_read_directly().
+Read read_directly(request_st* r, std::span<uint8_t> space, size_t& size);
+
+// Sends the pieces, or queues what the socket does not take now. At most IOV_MAX pieces.
+void send_to_client(request_st* r, std::span<const struct iovec> pieces);
+
+}  // namespace lighty

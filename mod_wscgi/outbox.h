@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What is to be sent to a client, gathered for one system call: small pieces are put together,
+// large ones stay where they are.
+#pragma once
+
+#include <sys/uio.h>
+
+#include <array>
+#include <cstdint>
+#include <cstring>
+#include <span>
+
+namespace wscgi {
+
+class Outbox {
+  public:
+    // True if the piece was taken; false: send and clear() first. A piece of `small` bytes or more
+    // must stay where it is until then; others are copied.
+    bool add(std::span<const uint8_t> piece) {
+        return piece.size() < small ? add_copy(piece) : add_reference(piece);
+    }
+
+    std::span<const struct iovec> pieces() const { return std::span(pieces_).first(count_); }
+    bool empty() const { return count_ == 0; }
+    void clear() { count_ = used_ = 0; }
+
+    static constexpr size_t small = 512;
+
+    // As add(), but the piece, of at most `room` bytes, is always copied.
+    bool add_copy(std::span<const uint8_t> piece) {
+        if (piece.size() > copies_.size() - used_) return false;
+        uint8_t* const copy = copies_.data() + used_;
+        const bool adjoins = count_ && end_of(pieces_[count_ - 1]) == copy;
+        if (!adjoins && count_ == pieces_.size()) return false;
+        memcpy(copy, piece.data(), piece.size());
+        used_ += piece.size();
+        if (adjoins)
+            pieces_[count_ - 1].iov_len += piece.size();
+        else
+            pieces_[count_++] = {copy, piece.size()};
+        return true;
+    }
+    static constexpr size_t room = 32 * 1024;
+
+  private:
+    bool add_reference(std::span<const uint8_t> piece) {
+        if (count_ == pieces_.size()) return false;
+        pieces_[count_++] = {const_cast<uint8_t*>(piece.data()), piece.size()};
+        return true;
+    }
+    static uint8_t* end_of(const struct iovec& piece) {
+        return static_cast<uint8_t*>(piece.iov_base) + piece.iov_len;
+    }
+
+    std::array<struct iovec, 256> pieces_;
+    std::array<uint8_t, room> copies_;
+    size_t count_ = 0;
+    size_t used_ = 0;
+};
+
+}  // namespace wscgi
