@@ -14,12 +14,6 @@ namespace {
 constexpr const char* bad_utf8 = "text is not valid UTF-8";
 constexpr const char* message_too_big = "message larger than the limit";
 
-Event event_of(EventType type) {
-    Event event;
-    event.type = type;
-    return event;
-}
-
 std::string_view as_text(std::span<const uint8_t> bytes) {
     return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
@@ -35,29 +29,34 @@ Connection::Connection(Role role, const Limits& limits, PerMessageDeflate* defla
       role_(role) {}
 
 Event Connection::receive(std::span<uint8_t>& input, std::span<uint8_t> inflate_space) {
-    if (failing_) return fail_now(close_code_, failure_);
-    if (!may_receive(state_)) {
+    Event event;
+    if (failing_) {
+        fail_now(close_code_, failure_, event);
+    } else if (!may_receive(state_)) {
         input = input.subspan(input.size());
-        return event_of(EventType::closed);
+        event.type = EventType::closed;
+    } else {
+        while (!step(input, inflate_space, event)) continue;
     }
-    for (Event event;;) {
-        if (!in_frame_) {
-            switch (frame_.read_header(input)) {
-                case FrameReader::Step::need_input:
-                    return {};
-                case FrameReader::Step::error:
-                    return fail_now(close_code::protocol_error, describe(frame_.error()));
-                case FrameReader::Step::header:
-                    break;
-            }
-            if (begin_frame(event)) return event;
-            in_frame_ = true;
+    return event;
+}
+
+bool Connection::step(std::span<uint8_t>& input, std::span<uint8_t> inflate_space, Event& event) {
+    if (!in_frame_) {
+        switch (frame_.read_header(input)) {
+            case FrameReader::Step::need_input:
+                return true;
+            case FrameReader::Step::error:
+                return fail_now(close_code::protocol_error, describe(frame_.error()), event);
+            case FrameReader::Step::header:
+                break;
         }
-        const bool reported = is_control(frame_.header().opcode) ? receive_control(input, event)
-                              : compressed_ ? receive_compressed(input, inflate_space, event)
-                                            : receive_data(input, event);
-        if (reported) return event;
+        if (begin_frame(event)) return true;
+        in_frame_ = true;
     }
+    if (is_control(frame_.header().opcode)) return receive_control(input, event);
+    return compressed_ ? receive_compressed(input, inflate_space, event)
+                       : receive_data(input, event);
 }
 
 // Holds a frame's header against the message it belongs to and against the limits.
@@ -65,12 +64,11 @@ bool Connection::begin_frame(Event& event) {
     const FrameHeader& header = frame_.header();
     if (is_control(header.opcode)) return false;
     const bool continues = header.opcode == Opcode::continuation;
-    if (continues != (receiving_ != Opcode::continuation)) {
-        event = fail_now(close_code::protocol_error,
-                         continues ? "continuation without a message to continue"
-                                   : "new message inside a fragmented one");
-        return true;
-    }
+    if (continues != (receiving_ != Opcode::continuation))
+        return fail_now(close_code::protocol_error,
+                        continues ? "continuation without a message to continue"
+                                  : "new message inside a fragmented one",
+                        event);
     if (!continues) begin_message(header);
     const char* excess = nullptr;
     if (header.length > limits_.max_frame)
@@ -79,10 +77,7 @@ bool Connection::begin_frame(Event& event) {
         excess = "message of more fragments than the limit";
     else if (!compressed_ && header.length > limits_.max_message - message_size_)
         excess = message_too_big;
-    if (excess) {
-        event = fail_now(close_code::too_big, excess);
-        return true;
-    }
+    if (excess) return fail_now(close_code::too_big, excess, event);
     if (!compressed_) message_size_ += header.length;  // otherwise counted as it is inflated
     return false;
 }
@@ -145,11 +140,7 @@ bool Connection::report_piece(std::span<uint8_t> piece, bool last, Event& event)
             fail_next(close_code::invalid_payload, bad_utf8);
         }
     }
-    if (piece.empty() && !last) {
-        if (!failing_) return false;
-        event = fail_now(close_code_, failure_);
-        return true;
-    }
+    if (piece.empty() && !last) return failing_ && fail_now(close_code_, failure_, event);
     event.type = EventType::message;
     event.opcode = receiving_;
     event.first = !begun_;
@@ -186,10 +177,7 @@ bool Connection::receive_control(std::span<uint8_t>& input, Event& event) {
 
 bool Connection::report_control(std::span<uint8_t> payload, Event& event) {
     const Opcode opcode = frame_.header().opcode;
-    if (opcode == Opcode::close) {
-        report_close(payload, event);
-        return true;
-    }
+    if (opcode == Opcode::close) return report_close(payload, event);
     event.type = opcode == Opcode::ping ? EventType::ping : EventType::pong;
     event.payload = payload;
     if (opcode == Opcode::ping && may_send(state_)) {
@@ -200,36 +188,41 @@ bool Connection::report_control(std::span<uint8_t> payload, Event& event) {
     return true;
 }
 
-void Connection::report_close(std::span<uint8_t> payload, Event& event) {
-    event.type = EventType::close;
-    event.code = close_code::none;
-    if (payload.size() >= 2) {
-        event.code = static_cast<uint16_t>(payload[0] << 8 | payload[1]);
-        event.reason = as_text(payload.subspan(2));
-    }
+bool Connection::report_close(std::span<uint8_t> payload, Event& event) {
+    uint16_t code = close_code::none;
+    std::span<uint8_t> reason;
     if (payload.size() == 1)
-        event = fail_now(close_code::protocol_error, "Close frame with half a code");
-    else if (payload.size() >= 2 && !valid_on_wire(event.code))
-        event =
-            fail_now(close_code::protocol_error, "Close frame with a code that may not be sent");
-    else if (payload.size() > 2 && !valid_utf8(payload.subspan(2)))
-        event = fail_now(close_code::invalid_payload, "reason of a Close frame is not valid UTF-8");
-    else {
-        close_waiting_ = state_ == CloseState::open;
-        close_code_ = event.code;
-        state_ = after(state_, CloseStep::receive_close);
+        return fail_now(close_code::protocol_error, "Close frame with half a code", event);
+    if (payload.size() >= 2) {
+        code = static_cast<uint16_t>(payload[0] << 8 | payload[1]);
+        reason = payload.subspan(2);
+        if (!valid_on_wire(code))
+            return fail_now(close_code::protocol_error,
+                            "Close frame with a code that may not be sent", event);
+        if (!valid_utf8(reason))
+            return fail_now(close_code::invalid_payload,
+                            "reason of a Close frame is not valid UTF-8", event);
     }
+    event.type = EventType::close;
+    event.code = code;
+    event.reason = as_text(reason);
+    close_waiting_ = state_ == CloseState::open;
+    close_code_ = code;
+    state_ = after(state_, CloseStep::receive_close);
+    return true;
 }
 
-Event Connection::fail_now(uint16_t code, const char* why) {
-    fail_next(code, why);
+// Always true: it is to be reported.
+bool Connection::fail_now(uint16_t code, const char* why, Event& event) {
     failing_ = false;
+    close_code_ = code;
+    failure_ = why;
     close_waiting_ = state_ == CloseState::open;
     state_ = after(state_, CloseStep::failure);
-    Event event = event_of(EventType::error);
+    event.type = EventType::error;
     event.code = code;
     event.reason = why;
-    return event;
+    return true;
 }
 
 // Fails once what was received before is reported.

@@ -157,7 +157,8 @@ class Connection {
     bool sending_message() const { return sending_ != Opcode::continuation; }
 
   private:
-    // Steps of receiving: true if `event` is to be reported, false to go on with the next frame.
+    // Steps of receiving: true if `event` is to be reported, false to go on.
+    bool step(std::span<uint8_t>& input, std::span<uint8_t> inflate_space, Event& event);
     bool begin_frame(Event& event);
     void begin_message(const FrameHeader& header);
     bool receive_data(std::span<uint8_t>& input, Event& event);
@@ -165,8 +166,8 @@ class Connection {
     bool report_piece(std::span<uint8_t> piece, bool last, Event& event);
     bool receive_control(std::span<uint8_t>& input, Event& event);
     bool report_control(std::span<uint8_t> payload, Event& event);
-    void report_close(std::span<uint8_t> payload, Event& event);
-    Event fail_now(uint16_t code, const char* why);
+    bool report_close(std::span<uint8_t> payload, Event& event);
+    bool fail_now(uint16_t code, const char* why, Event& event);
     void fail_next(uint16_t code, const char* why);
 
     SendStatus check_message(Opcode opcode, bool compressed) const;

@@ -52,25 +52,10 @@ static Bytes bitmap_data(size_t size) {
 }
 
 static Bytes prose_data(size_t size) {
-    static const char* words[] = {"Habe",
-                                  "nun",
-                                  "ach",
-                                  "Philosophie",
-                                  "Juristerei",
-                                  "und",
-                                  "Medizin",
-                                  "leider",
-                                  "auch",
-                                  "Theologie",
-                                  "durchaus",
-                                  "studiert",
-                                  "mit",
-                                  "hei\xC3\x9F"
-                                  "em",
-                                  "Bem\xC3\xBChn",
-                                  "da",
-                                  "steh",
-                                  "ich"};
+    static const char* words[] = {"Habe",     "nun",      "ach",    "Philosophie", "Juristerei",
+                                  "und",      "Medizin",  "leider", "auch",        "Theologie",
+                                  "durchaus", "studiert", "mit",    "heißem",      "Bemühn",
+                                  "da",       "steh",     "ich"};
     Random random(3);
     std::string text;
     while (text.size() < size) {
