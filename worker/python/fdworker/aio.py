@@ -108,7 +108,11 @@ async def serve(
     tasks: set[asyncio.Task[None]] = set()
 
     async def answer(handoff: Handoff) -> None:
-        reader, writer = await open_streams(handoff)
+        try:
+            reader, writer = await open_streams(handoff)
+        except OSError as error:
+            log.info("hand-off %d: %s", handoff.id, error)
+            return handoff.close()
         try:
             await handler(handoff, reader, writer)
             await writer.drain()
