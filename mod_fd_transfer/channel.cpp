@@ -46,9 +46,10 @@ Channel Channel::connect(const char* path, int queue_bytes) {
     sockaddr_un address = {AF_UNIX, {}};
     strncpy(address.sun_path, path, sizeof(address.sun_path) - 1);
     process::FileDescriptor fd(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-    if (!fd || ::connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0)
+    if (!fd) return {};
+    prepare(fd.get(), queue_bytes);  // before the worker can say hello
+    if (::connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0)
         return {};
-    prepare(fd.get(), queue_bytes);
     return Channel(std::move(fd), {});
 }
 

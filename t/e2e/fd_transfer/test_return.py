@@ -57,7 +57,7 @@ def test_descriptors_come_and_go(start_return):
             sock.sendall(get("/hot/"))
             read_response(sock)
         wait_for_counter(server, "returned", 210)
-        assert len(server.fds()) <= before
+        server.wait_until(lambda: len(server.fds()) <= before, "no descriptors left over")
 
 
 def test_an_idle_returned_connection_ends_as_keep_alive_does(start_return):
