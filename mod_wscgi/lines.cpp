@@ -38,7 +38,9 @@ Piece Lines::from_program(std::span<uint8_t>& bytes, bool end, bool full) {
         return piece;
     };
 
-    const void* const found = memchr(bytes.data() + searched_, '\n', bytes.size() - searched_);
+    const size_t unsearched = bytes.size() - searched_;
+    const void* const found =
+        unsearched ? memchr(bytes.data() + searched_, '\n', unsearched) : nullptr;
     if (found)
         return take(static_cast<size_t>(static_cast<const uint8_t*>(found) - bytes.data()), 1,
                     true);
