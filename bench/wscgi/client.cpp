@@ -130,6 +130,7 @@ void Client::receive() {
     }
     std::span<const uint8_t> bytes(scratch.data(), static_cast<size_t>(size));
     if (!open_) handshake(bytes);
+    if (!reading_) return;  // what came along with the response is not read either
     take_frames(bytes);
     if (fd_ >= 0) report_echoes();
 }

@@ -16,6 +16,7 @@ namespace bench {
 namespace {
 
 constexpr size_t longest_frame = 64 * 1024 * 1024;
+constexpr size_t most_kept = 4 * 1024 * 1024;  // bytes, for a client that does not read
 
 std::array<uint8_t, 128 * 1024> scratch;
 
@@ -26,8 +27,8 @@ class Client final : public Handler {
     void ready(uint32_t) override {
         if (!connection_.is_open()) return;
         connection_.flush();
-        if (!connection_.blocked()) receive();
-        connection_.want_input(!connection_.blocked());
+        if (connection_.kept() < most_kept) receive();
+        connection_.want_input(connection_.kept() < most_kept);
         if (!connection_.is_open()) loop_.retire(this);
     }
 

@@ -29,12 +29,13 @@ def main():
             os.kill(child, signal.SIGKILL)
         sys.exit()
     signal.signal(signal.SIGTERM, end)
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])  # until all are known
     for _ in range(int(sys.argv[2])):
         pid = os.fork()
         if pid == 0:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
             serve(listener)
         children.append(pid)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
     for child in children:
         os.waitpid(child, 0)
 

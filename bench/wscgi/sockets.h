@@ -42,6 +42,7 @@ class Connection {
     // To be called when the socket is writable.
     void flush();
     bool blocked() const { return sent_ < kept_.size(); }
+    size_t kept() const { return kept_.size() - sent_; }
 
     // Whether to be told of what can be read.
     void want_input(bool wanted);
