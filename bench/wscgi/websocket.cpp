@@ -2,6 +2,8 @@
 // As little of WebSocket (RFC 6455) as an echo server can do with.
 #include "websocket.h"
 
+// The plain functions: SHA1() would set up the whole library first, in each session's program.
+#define OPENSSL_SUPPRESS_DEPRECATED
 #include <openssl/evp.h>
 #include <openssl/sha.h>
 
@@ -52,7 +54,10 @@ void unmask(std::span<uint8_t> bytes, const uint8_t key[4], size_t phase) {
 std::string accept_key(std::string_view key) {
     const std::string text = std::string(key) + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
     uint8_t digest[SHA_DIGEST_LENGTH];
-    SHA1(reinterpret_cast<const uint8_t*>(text.data()), text.size(), digest);
+    SHA_CTX context;
+    SHA1_Init(&context);
+    SHA1_Update(&context, text.data(), text.size());
+    SHA1_Final(digest, &context);
     char encoded[32];
     EVP_EncodeBlock(reinterpret_cast<uint8_t*>(encoded), digest, sizeof digest);
     return encoded;
