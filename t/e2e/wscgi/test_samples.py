@@ -46,7 +46,7 @@ async def exchange(server, *messages):
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_count_sends_each_number_when_it_is_due(serve, language):
-    server = serve({"/ws": {"bin-path": sample("count" + language)}})
+    server = serve({"/ws": {"bin-path": sample("count" + language), "grace": 1}})
 
     async def talk():
         async with connect(server) as client:

@@ -38,7 +38,7 @@ def both(start_lighttpd, tmp_path):
     for name in names:
         (directory / name).symlink_to(sample(name))
     ours = start_lighttpd(server_directive(
-        {f"/{name}": {"bin-path": str(directory / name)} for name in names}),
+        {f"/{name}": {"bin-path": str(directory / name), "grace": 1} for name in names}),
         modules=["mod_wscgi"])
     port = free_port()
     with open(tmp_path / "websocketd.log", "w", encoding="utf-8") as log:
