@@ -389,3 +389,17 @@ def test_all_options_are_documented_with_their_ranges_and_defaults(make_lighttpd
     assert {name: (f"{least}-{most}", default) for name, least, most, default in ranges} == {
         name: documented[name] for name in numbers}
     assert len(numbers) > 10
+
+
+def configurations(page):
+    """The blocks of lighttpd.conf in a page, with the samples where they are here."""
+    blocks = re.findall(r"^```\n(.*?)^```", page.read_text(), flags=re.M | re.S)
+    return [block.replace("/usr/share/lighttpd-handoff", str(SAMPLES))
+            for block in blocks if re.match(r"wscgi\.", block)]
+
+
+@pytest.mark.parametrize("config", configurations(SAMPLES / "README.md"),
+                         ids=lambda config: config.split('"')[1])
+def test_the_configurations_of_the_samples_page_are_accepted(make_lighttpd, config):
+    checked = make_lighttpd(config, modules=["mod_wscgi", "mod_alias"]).check_config()
+    assert checked.returncode == 0, checked.stderr
