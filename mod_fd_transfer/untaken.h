@@ -27,8 +27,8 @@ struct Repeat {
 
 struct Untaken {
     process::FileDescriptor socket;  // the duplicate
-    Progress before;                 // at the hand-off
-    Repeat repeat;
+    Progress before = {};            // at the hand-off
+    Repeat repeat = {};
     int64_t since = 0;    // seconds, of the first hand-off
     unsigned deaths = 0;  // of workers that had received it
     size_t channel = 0;   // index
