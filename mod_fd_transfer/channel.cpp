@@ -48,8 +48,7 @@ Channel Channel::connect(const char* path, int queue_bytes) {
     process::FileDescriptor fd(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
     if (!fd) return {};
     prepare(fd.get(), queue_bytes);  // before the worker can say hello
-    if (::connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0)
-        return {};
+    if (::connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0) return {};
     return Channel(std::move(fd), {});
 }
 

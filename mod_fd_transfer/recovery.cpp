@@ -15,14 +15,18 @@ constexpr int64_t linger = 2;        // seconds
 }  // namespace
 
 void Recovery::keep(uint64_t id, Untaken handoff) {
+    handoff.id = id;
     untaken_.emplace(id, std::move(handoff));
     show();
 }
 
-bool Recovery::release(uint64_t id) {
-    const bool known = untaken_.erase(id) > 0;
+std::optional<Untaken> Recovery::release(uint64_t id) {
+    const auto found = untaken_.find(id);
+    if (found == untaken_.end()) return std::nullopt;
+    Untaken handoff = std::move(found->second);
+    untaken_.erase(found);
     show();
-    return known;
+    return handoff;
 }
 
 void Recovery::look(size_t channel, const ChannelView& view) {

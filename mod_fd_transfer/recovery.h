@@ -19,9 +19,9 @@ class Recovery {
     // Whether one more duplicate may be kept.
     bool has_room() const { return untaken_.size() < size_t(settings_.max_untaken); }
     void keep(uint64_t id, Untaken handoff);
-    // The worker has begun to answer, or returned the connection. False: no such hand-off (it may
+    // The worker has begun to answer, or returned the connection. None: no such hand-off (it may
     // have been let go before).
-    bool release(uint64_t id);
+    std::optional<Untaken> release(uint64_t id);
 
     // Looks at what was sent through this channel. To be called when a worker has died, when the
     // channel has broken, and once a second.

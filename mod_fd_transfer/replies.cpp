@@ -78,7 +78,7 @@ void Service::take_reply(Line& line, std::span<const uint8_t> message,
 
 void Service::take_back(const process::HandoffRecord& record, std::span<const uint8_t> message,
                         process::ReceivedFds& fds, pid_t sender) {
-    recovery_.release(record.id);
+    std::optional<Untaken> own = recovery_.release(record.id);
     std::string from_memfd;
     if (record.in_memfd()) {
         from_memfd.resize(size_t(record.data_length));
@@ -86,8 +86,11 @@ void Service::take_back(const process::HandoffRecord& record, std::span<const ui
             return reject("the memfd holds less than the record says", sender);
         message = {reinterpret_cast<const uint8_t*>(from_memfd.data()), from_memfd.size()};
     }
+    // Our duplicate, if there is one, is the same socket and needs no questions.
     const char* const fault =
-        returned_.adopt(srv_, record, message, process::FileDescriptor(fds.release(0)));
+        own ? returned_.adopt_own(srv_, own->repeat.socket_index, message, std::move(own->socket))
+            : returned_.adopt_foreign(srv_, record.socket_index, message,
+                                      process::FileDescriptor(fds.release(0)));
     if (fault) return reject(fault, sender);
     ++statistics_[Statistics::returned];
 }

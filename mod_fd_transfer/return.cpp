@@ -41,6 +41,14 @@ const char* fault_of(int socket, const server_socket& from, sock_addr& peer) {
     return nullptr;
 }
 
+// A number that only this connection has: for IPv4 the client's address and port and the listening
+// socket, which costs nothing; for others the kernel's number for the socket.
+uint64_t identity_of(int socket, const server_socket& from, const sock_addr& peer) {
+    if (peer.plain.sa_family != AF_INET) return option<uint64_t>(socket, SO_COOKIE);
+    return uint64_t(peer.ipv4.sin_addr.s_addr) << 32 | uint64_t(peer.ipv4.sin_port) << 16 |
+           from.sidx;
+}
+
 // Workers may have made it blocking.
 bool make_non_blocking(int socket) {
     const int flags = fcntl(socket, F_GETFL);
@@ -49,37 +57,54 @@ bool make_non_blocking(int socket) {
 
 }  // namespace
 
-const char* ReturnedConnections::adopt(server* srv, const process::HandoffRecord& record,
-                                       std::span<const uint8_t> unread,
-                                       process::FileDescriptor socket) {
-    if (record.socket_index >= srv->srv_sockets.used) return "there is no such listening socket";
-    const server_socket* const from = srv->srv_sockets.ptr[record.socket_index];
+const char* ReturnedConnections::adopt_foreign(server* srv, uint32_t socket_index,
+                                               std::span<const uint8_t> unread,
+                                               process::FileDescriptor socket) {
+    if (socket_index >= srv->srv_sockets.used) return "there is no such listening socket";
+    const server_socket* const from = srv->srv_sockets.ptr[socket_index];
     sock_addr peer = {};
     if (const char* const fault = fault_of(socket.get(), *from, peer)) return fault;
+    return adopt(srv, from, peer, unread, std::move(socket));
+}
+
+const char* ReturnedConnections::adopt_own(server* srv, uint32_t socket_index,
+                                           std::span<const uint8_t> unread,
+                                           process::FileDescriptor socket) {
+    sock_addr peer = {};
+    socklen_t size = sizeof(peer);
+    if (getpeername(socket.get(), &peer.plain, &size) != 0) return "the socket is not connected";
+    return adopt(srv, srv->srv_sockets.ptr[socket_index], peer, unread, std::move(socket));
+}
+
+const char* ReturnedConnections::adopt(server* srv, const server_socket* from, sock_addr& peer,
+                                       std::span<const uint8_t> unread,
+                                       process::FileDescriptor socket) {
     if (socket.get() >= srv->max_fds) return "server.max-fds is reached";
     if (srv->lim_conns == 0) return "server.max-connections is reached";
     if (!make_non_blocking(socket.get())) return "the socket cannot be made non-blocking";
-    const uint64_t cookie = option<uint64_t>(socket.get(), SO_COOKIE);
-    if (!cookies_.insert(cookie).second) return "the same connection has been returned before";
+    const uint64_t identity = identity_of(socket.get(), *from, peer);
+    if (!identities_.insert(identity).second) return "the same connection has been returned before";
 
     connection* const con = connection_accepted(srv, from, &peer, socket.release());
     if (!con) {
-        cookies_.erase(cookie);
+        identities_.erase(identity);
         return "another module refused the connection";
     }
-    con->plugin_ctx[plugin_id_] = reinterpret_cast<void*>(uintptr_t(cookie));
-    chunkqueue_append_mem(con->read_queue, reinterpret_cast<const char*>(unread.data()),
-                          unread.size());
+    con->plugin_ctx[plugin_id_] = reinterpret_cast<void*>(uintptr_t(identity));
     con->request_count = 1;  // so that the next request is the second, and keep-alive limits hold
     con->keep_alive_idle = con->request.conf.max_keep_alive_idle;
-    con->is_readable = 1;
+    if (!unread.empty())
+        chunkqueue_append_mem(con->read_queue, reinterpret_cast<const char*>(unread.data()),
+                              unread.size());
+    // The client has hardly seen the answer: its next request would not be there yet.
+    con->is_readable = !unread.empty();
     connection_state_machine(con);
     return nullptr;
 }
 
 void ReturnedConnections::forget(const connection* con) {
     void*& context = con->plugin_ctx[plugin_id_];
-    if (context) cookies_.erase(reinterpret_cast<uintptr_t>(context));
+    if (context) identities_.erase(reinterpret_cast<uintptr_t>(context));
     context = nullptr;
 }
 

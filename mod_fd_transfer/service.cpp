@@ -127,10 +127,8 @@ Untaken Service::duplicate(const request_st* r, std::span<const uint8_t> data,
                        .repeat = {{}, head_length, socket_index(con)},
                        .since = log_monotonic_secs};
     // Of a fresh connection we know what it has done without asking the kernel.
-    if (con->request_count > 1 && untaken.socket) {
+    if (con->request_count > 1 && untaken.socket)
         untaken.before = progress_of(con->fd).value_or(Progress{});
-        clear_announcement(con->fd);
-    }
     if (repeatable(r)) untaken.repeat.data = text(data);
     return untaken;
 }
@@ -274,11 +272,9 @@ void Service::look_after(Line& line, bool death) {
 void Service::continue_complete() {
     while (recovery_.has_complete()) {
         Untaken complete = recovery_.take_complete();
-        const process::HandoffRecord record = {.kind = process::HandoffKind::return_socket,
-                                               .socket_index = complete.repeat.socket_index};
-        const char* const fault = returned_.adopt(
-            srv_, record, bytes(complete.repeat.data).subspan(complete.repeat.head_length),
-            std::move(complete.socket));
+        const auto unread = bytes(complete.repeat.data).subspan(complete.repeat.head_length);
+        const char* const fault = returned_.adopt_own(srv_, complete.repeat.socket_index, unread,
+                                                      std::move(complete.socket));
         if (!fault) ++statistics_[Statistics::returned];
     }
 }

@@ -40,16 +40,12 @@ process::FileDescriptor duplicate_as_owner(int client) {
 
 void claim_for_server(int client) { fcntl(client, F_SETOWN, getpid()); }
 
-uint64_t announced_length(int client) {
+uint64_t announced_length(int client, uint64_t id) {
     timeval value = {};
     socklen_t size = sizeof(value);
     getsockopt(client, SOL_SOCKET, SO_SNDTIMEO, &value, &size);
-    return uint64_t(value.tv_sec);
-}
-
-void clear_announcement(int client) {
-    const timeval none = {};
-    setsockopt(client, SOL_SOCKET, SO_SNDTIMEO, &none, sizeof(none));
+    const auto announcement = uint64_t(value.tv_sec);
+    return announcement >> 32 == (id & 0xfffff) ? announcement & 0xffffffff : 0;
 }
 
 Fate fate_of(Untaken& handoff, const ChannelView& channel) {
@@ -57,7 +53,7 @@ Fate fate_of(Untaken& handoff, const ChannelView& channel) {
     const std::optional<Progress> progress = progress_of(handoff.socket.get());
     if (!progress) return Fate::gone;
     const uint64_t written = progress->written - handoff.before.written;
-    const uint64_t announced = written ? announced_length(handoff.socket.get()) : 0;
+    const uint64_t announced = written ? announced_length(handoff.socket.get(), handoff.id) : 0;
     if (!dead) return written && !announced ? Fate::answering : Fate::pending;
     // What the worker read of the client's has died with it.
     const bool whole =

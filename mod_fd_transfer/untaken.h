@@ -26,6 +26,7 @@ struct Repeat {
 };
 
 struct Untaken {
+    uint64_t id = 0;
     process::FileDescriptor socket;  // the duplicate
     Progress before = {};            // at the hand-off
     Repeat repeat = {};
@@ -47,9 +48,10 @@ void claim_for_server(int client);
 
 // A worker that means to return the connection announces how many bytes it is about to write:
 // where all who hold the socket can read it, in the seconds of SO_SNDTIMEO, which means nothing to
-// a socket that does not block. 0: nothing is announced.
-uint64_t announced_length(int client);
-void clear_announcement(int client);
+// a socket that does not block: the length (less than 2^32), and in the bits above it the lowest 20
+// of the hand-off's id, so that the announcement of an earlier answer is not taken for this one's.
+// 0: nothing is announced for this hand-off.
+uint64_t announced_length(int client, uint64_t id);
 
 enum class Fate {
     pending,     // in the queue, or a living worker has it

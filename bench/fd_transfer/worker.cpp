@@ -116,8 +116,7 @@ void Worker::receive_all() {
         if (error != process::PassingError::none) return;
         process::HandoffRecord record;
         const std::span<const uint8_t> bytes(received, message.size);
-        if (decode_handoff(bytes, message.fds.count(), record) != process::HandoffError::none ||
-            record.in_memfd())
+        if (decode_handoff(bytes, message.fds.count(), record) != process::HandoffError::none)
             continue;
         const int fd = message.fds.release(0);
         Connection& c = connections_[fd] = {};
@@ -127,9 +126,11 @@ void Worker::receive_all() {
         c.socket_index = record.socket_index;
         c.wants_taken = record.wants_taken();
         if (c.wants_taken) fcntl(fd, F_SETOWN, getpid());
-        const std::string data(
-            reinterpret_cast<const char*>(received) + process::handoff_header_size,
-            record.inline_length());
+        std::string data(size_t(record.data_length), '\0');
+        if (record.in_memfd())
+            (void)!pread(message.fds[1], data.data(), data.size(), 0);
+        else
+            memcpy(data.data(), received + process::handoff_header_size, data.size());
         if (take_bytes(c, data)) watch(c);
     }
 }

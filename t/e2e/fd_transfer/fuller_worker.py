@@ -81,7 +81,7 @@ def answer(queue, message, fds, give_back):
                 # So many seconds of "timeout": if we die now, the server sees whether all of the
                 # answer has been written. The socket does not block, so the option does nothing.
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO,
-                                  struct.pack("ll", len(response), 0))
+                                  struct.pack("ll", (number & 0xfffff) << 32 | len(response), 0))
             client.send(response)
             if keep:
                 socket.send_fds(queue, [note(RETURN, number, index, rest)], [client.fileno()])

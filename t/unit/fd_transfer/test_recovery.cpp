@@ -183,16 +183,17 @@ END_TEST
 
 namespace {
 
-void announce(int socket, long length) {
-    const timeval value = {length, 0};
+void announce(int socket, uint64_t id, uint64_t length) {
+    const timeval value = {time_t((id & 0xfffff) << 32 | length), 0};
     setsockopt(socket, SOL_SOCKET, SO_SNDTIMEO, &value, sizeof(value));
 }
 
-Fate fate_after(long announced, size_t written) {
+Fate fate_after(uint64_t announced, size_t written, uint64_t announced_id = 0x7654321) {
     const Connection c;
     Untaken handoff = c.handoff();
+    handoff.id = 0x7654321;
     dead_worker(c.server, [&] {
-        announce(c.server, announced);
+        announce(c.server, announced_id, announced);
         if (written) (void)!write(c.server, "0123456789", written);
     });
     return fate_of(handoff, nothing_waits);
@@ -205,6 +206,8 @@ START_TEST(an_announced_answer_is_complete_when_all_of_it_was_written) {
     ck_assert_int_eq(int(fate_after(10, 9)), int(Fate::broken_off));
     ck_assert_int_eq(int(fate_after(9, 10)), int(Fate::broken_off));
     ck_assert_int_eq(int(fate_after(10, 0)), int(Fate::repeatable));
+    ck_assert_int_eq(int(fate_after(10, 10, 0x7654320)),
+                     int(Fate::broken_off));  // of an earlier one
 }
 END_TEST
 
@@ -240,7 +243,7 @@ START_TEST(a_living_worker_that_answers_unannounced_needs_no_duplicate) {
     fcntl(c.server, F_SETOWN, getppid());
     ck_assert_int_eq(write(c.server, "HTTP", 4), 4);
     ck_assert_int_eq(int(fate_of(handoff, nothing_waits)), int(Fate::answering));
-    announce(c.server, 100);  // means to return it: the duplicate is still of use
+    announce(c.server, handoff.id, 100);  // means to return it: the duplicate is still of use
     ck_assert_int_eq(int(fate_of(handoff, nothing_waits)), int(Fate::pending));
 }
 END_TEST
