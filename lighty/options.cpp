@@ -9,7 +9,9 @@
 namespace lighty {
 namespace {
 
-std::string quoted(std::string_view text) { return '"' + std::string(text) + '"'; }
+std::string quoted(std::string_view text) {
+    return std::string(1, '"').append(text).append(1, '"');
+}
 
 // Lists and tables hold strings and integers; anything else is none.
 std::optional<std::string> scalar(const data_unset& value) {

@@ -44,6 +44,8 @@ void check_directory(const std::string& path, Options& options) {
                      "create it, or leave the option out");
 }
 
+}  // namespace
+
 std::vector<std::pair<int, uint64_t>> read_limits(Options& options) {
     constexpr std::pair<std::string_view, int> known[] = {
         {"as", RLIMIT_AS},       {"core", RLIMIT_CORE},     {"cpu", RLIMIT_CPU},
@@ -69,8 +71,6 @@ std::vector<std::pair<int, uint64_t>> read_limits(Options& options) {
     }
     return limits;
 }
-
-}  // namespace
 
 ProgramOptions read_program_options(Options& options) {
     ProgramOptions program;

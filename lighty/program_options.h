@@ -21,6 +21,9 @@ struct ProgramOptions {
     std::vector<std::pair<int, uint64_t>> limits;                  // "limits": RLIMIT_* and value
 };
 
+// "limits" alone.
+std::vector<std::pair<int, uint64_t>> read_limits(Options& options);
+
 // Reads and judges them: the program must be there and be executable when the server starts, not
 // at the first request. After an error options.failed().
 ProgramOptions read_program_options(Options& options);

@@ -100,6 +100,12 @@ void Channel::keep(const Gathered& gathered, size_t pieces_written, size_t bytes
     if (input_blocked()) update_interest();
 }
 
+size_t Channel::kept() const {
+    size_t bytes = 0;
+    for (const std::vector<uint8_t>& piece : kept_) bytes += piece.size();
+    return bytes - written_;
+}
+
 void Channel::flush() {
     if (!input_blocked()) return;
     while (input_blocked() && write_kept_piece()) {

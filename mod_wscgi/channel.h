@@ -26,6 +26,8 @@ class Channel {
     // read from the client while input_blocked(), so that no more is kept than was read in one go.
     void write(const Gathered& gathered);
     bool input_blocked() const { return !kept_.empty(); }
+    // Bytes that were kept.
+    size_t kept() const;
     // Writes more of what was kept.
     void flush();
     // End of file, once what was kept is written.

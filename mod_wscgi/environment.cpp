@@ -4,6 +4,8 @@
 
 #include <stdlib.h>
 
+#include <algorithm>
+
 #include "mod_wscgi/endpoint.h"
 #include "mod_wscgi/handshake.h"
 
@@ -12,7 +14,13 @@ namespace {
 
 struct Filling {
     process::Environment& environment;
+    const Endpoint& endpoint;
     std::string collision;
+
+    bool is_configured(std::string_view variable) const {
+        return std::any_of(endpoint.environment.begin(), endpoint.environment.end(),
+                           [&](const auto& one) { return one.first == variable; });
+    }
 };
 
 int add_variable(void* context, const char* name, size_t name_size, const char* value,
@@ -22,7 +30,8 @@ int add_variable(void* context, const char* name, size_t name_size, const char* 
     const bool added = filling.environment.add(variable, {value, value_size});
     // RFC 3875 4.1.9: the address stands in for a name that nobody has looked up.
     if (variable == "REMOTE_ADDR") filling.environment.add("REMOTE_HOST", {value, value_size});
-    if (!added && variable.starts_with("HTTP_")) filling.collision = variable;
+    if (!added && variable.starts_with("HTTP_") && !filling.is_configured(variable))
+        filling.collision = variable;
     return 0;
 }
 
@@ -39,7 +48,7 @@ std::string fill_environment(process::Environment& environment, request_st* r,
     // CGI has no word for a body whose length is not known.
     const off_t body_length = r->reqbody_length;
     if (r->reqbody_length < 0) r->reqbody_length = 0;
-    Filling filling = {environment, {}};
+    Filling filling = {environment, endpoint, {}};
     http_cgi_opts options = {};
     http_cgi_headers(r, &options, add_variable, &filling);
     r->reqbody_length = body_length;

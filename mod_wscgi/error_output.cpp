@@ -9,7 +9,7 @@
 namespace wscgi {
 namespace {
 
-constexpr uint32_t lines_per_second = 20;
+constexpr uint32_t lines_per_second = 100;
 constexpr size_t longest_line = 1024;
 
 }  // namespace

@@ -97,10 +97,15 @@ Answer answer(request_st* r, const Endpoint& endpoint) {
     const ws::ServerHandshake handshake = ws::answer(request, options);
 
     std::array<ws::Field, ws::max_response_fields> space;
+    Answer answer = {handshake.status, handshake.reason, std::string(handshake.subprotocol),
+                     std::string(handshake.extensions.view()), handshake.deflate};
     for (const ws::Field& field : handshake.fields(space))
-        set_response_field(r, field.name, field.value);
-    return {handshake.status, handshake.reason, std::string(handshake.subprotocol),
-            std::string(handshake.extensions.view()), handshake.deflate};
+        answer.fields.emplace_back(field.name, field.value);
+    return answer;
+}
+
+void set_fields(request_st* r, const Answer& answer) {
+    for (const auto& [name, value] : answer.fields) set_response_field(r, name, value);
 }
 
 void set_program_fields(request_st* r, const ProgramHeaders& headers) {

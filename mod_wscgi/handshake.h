@@ -25,13 +25,16 @@ struct Answer {
     std::string subprotocol = {};
     std::string extensions = {};
     std::optional<ws::DeflateParameters> deflate = {};
+    std::vector<std::pair<std::string, std::string>> fields = {};  // of the response
 
     bool accepted() const { return status == 101 || status == 200; }
 };
 
-// Judges the request by RFC 6455 4.2.1 or RFC 8441 and by the endpoint's origins, and sets the
-// response's header fields, but not yet its status.
+// Judges the request by RFC 6455 4.2.1 or RFC 8441 and by the endpoint's origins.
 Answer answer(request_st* r, const Endpoint& endpoint);
+
+// Sets the response's header fields that the answer asks for.
+void set_fields(request_st* r, const Answer& answer);
 
 // For programs that answer themselves: judges only the origin, and that there is no body.
 Answer check_origin_and_body(request_st* r, const Endpoint& endpoint);

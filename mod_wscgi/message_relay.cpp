@@ -59,9 +59,13 @@ void MessageRelay::set_outcome(std::string_view text) {
 
 // ---- Client to program
 
-bool MessageRelay::from_client(std::span<uint8_t>& bytes, Gathered& gathered) {
+void MessageRelay::excuse_silence() {
     heard_ = now_;
     pinged_ = 0;
+}
+
+bool MessageRelay::from_client(std::span<uint8_t>& bytes, Gathered& gathered) {
+    excuse_silence();
     while (gathered.pieces().size() < gathered_enough) {
         const ws::Event event = connection_.receive(bytes, inflate_space);
         switch (event.type) {

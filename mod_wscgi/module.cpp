@@ -46,12 +46,27 @@ void cleanup(void* plugin_data) {
     delete &module;
 }
 
+// Each of lighttpd's workers starts daemons of its own, and they cannot listen at one path.
+bool sockets_are_free(server* srv, Module& module) {
+    bool good = true;
+    module.configuration.for_each_service([&](Service& service) {
+        if (!srv->srvconf.max_worker || service.model != Model::daemon || service.command.empty() ||
+            service.daemons.addresses.empty())
+            return;
+        lighty::report(srv->errh, "wscgi.server \"" + service.prefix + "\" \"socket\"",
+                       "is one path, and server.max-worker makes several lighttpds",
+                       "leave \"socket\" out, or set server.max-worker = 0");
+        good = false;
+    });
+    return good;
+}
+
 handler_t set_defaults(server* srv, void* plugin_data) {
     const bool good =
         module_of(plugin_data)
             .configuration.read(
                 srv, static_cast<plugin_data_base*>(static_cast<PluginData*>(plugin_data)));
-    return good ? HANDLER_GO_ON : HANDLER_ERROR;
+    return good && sockets_are_free(srv, module_of(plugin_data)) ? HANDLER_GO_ON : HANDLER_ERROR;
 }
 
 // What runs without a session is started by the process that serves, after lighttpd has divided
@@ -75,14 +90,6 @@ handler_t worker_init(server* srv, void* plugin_data) {
     return good ? HANDLER_GO_ON : HANDLER_ERROR;
 }
 
-// CGI's SCRIPT_NAME is what names the program, PATH_INFO what follows.
-void split_path(request_st* r, const Endpoint& endpoint) {
-    const std::string_view path = lighty::view(r->uri.path);
-    const std::string_view name = script_name(endpoint, path);
-    buffer_copy_string_len(&r->pathinfo, path.data() + name.size(), path.size() - name.size());
-    buffer_truncate(&r->uri.path, static_cast<uint32_t>(name.size()));
-}
-
 void begin_session(request_st* r, PluginData* data, Target target) {
     Module& module = *data->module;
     Session* const session =
@@ -98,7 +105,6 @@ handler_t handle_uri_clean(request_st* r, void* plugin_data) {
     PluginData* const data = static_cast<PluginData*>(plugin_data);
     Target target = data->module->configuration.find_by_url(r, data);
     if (!target.service) return HANDLER_GO_ON;
-    split_path(r, *target.service);
     begin_session(r, data, std::move(target));
     return HANDLER_GO_ON;
 }

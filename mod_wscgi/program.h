@@ -32,6 +32,9 @@ class Program : public ChannelBackend, public process::ProgramTable::Owner {
 
     void program_exited(int status) override;
 
+    // Bytes for its input that it has not read yet, and that the pipe did not take.
+    size_t kept() const { return channel_.kept(); }
+
   private:
     struct Ends;
     bool spawn(const Ends& ends, process::Environment& environment, std::string& error);

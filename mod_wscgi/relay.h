@@ -60,6 +60,9 @@ class Relay {
     // The server goes away, or wants the session to end: close with this code.
     virtual void shut_down(uint16_t code, std::string_view reason) = 0;
 
+    // The client cannot be heard, because its program does not read: its silence means nothing.
+    virtual void excuse_silence() {}
+
     // To be called about once a second, `now` in seconds.
     virtual void tick(int64_t now) = 0;
 

@@ -60,6 +60,10 @@ void check_answerer(Service& service, lighty::Options& options) {
     if (!service.command.empty() && service.daemons.addresses.size() > 1)
         options.fail("socket", "has several paths for the daemon in \"bin-path\"",
                      "name one socket, or none");
+    for (const auto& address : service.daemons.addresses)
+        if (!service.command.empty() && address->size && address->address.ss_family != AF_UNIX)
+            options.fail("host", "is for daemons that run elsewhere, and there is a \"bin-path\"",
+                         "leave one of them out");
 }
 
 void read_contract(Service& service, lighty::Options& options) {
@@ -138,6 +142,8 @@ bool read_assigned_service(lighty::Options& options, Service& service) {
     service.directory = options.text("working-directory");
     service.environment = options.table("bin-environment");
     service.copied_environment = options.list("bin-copy-environment");
+    for (const auto& [resource, value] : lighty::read_limits(options))
+        service.limits.push_back({resource, value});
     read_contract(service, options);
     check_contract(service, options);
     read_bounds(service, options);

@@ -154,15 +154,22 @@ void Session::send() {
     outbox.clear();
 }
 
-// As far as the client reads.
+// As far as the client reads: what waits for it is never more than the window, and a packet.
 void Session::transmit() {
     if (!unframed_.empty()) take_from_program({});
-    while (!backend_->output_ended() && chunkqueue_length(&r_->write_queue) < service_.window) {
-        const size_t size = backend_->read(scratch);
+    while (!backend_->output_ended() && room() > 0) {
+        const size_t most = service_.framing == FramingKind::packet ? scratch.size() : room();
+        const size_t size = backend_->read(std::span(scratch).first(most));
         if (size == 0) break;
         take_from_program(std::span(scratch).first(size));
     }
-    backend_->watch_output(chunkqueue_length(&r_->write_queue) < service_.window);
+    backend_->watch_output(room() > 0);
+}
+
+// Bytes that may be read for the client now.
+size_t Session::room() const {
+    const off_t left = service_.window - chunkqueue_length(&r_->write_queue);
+    return left > 0 ? std::min(static_cast<size_t>(left), scratch.size()) : 0;
 }
 
 void Session::take_from_program(std::span<uint8_t> fresh) {
@@ -223,6 +230,7 @@ void Session::settle() {
 
 void Session::tick() {
     if (relay_ && stage_ == Stage::open) {
+        if (backend_->input_blocked()) relay_->excuse_silence();
         relay_->tick(log_monotonic_secs);
         send();
     }

@@ -69,6 +69,7 @@ class Session final : ClientOutput, public SharedProgram::Listener {
     std::span<uint8_t> front(chunkqueue* queue);
     void take_from_client(std::span<uint8_t> bytes);
     void transmit();
+    size_t room() const;
     void take_from_program(std::span<uint8_t> fresh);
     void settle();
     void append(std::span<const uint8_t> bytes) override;

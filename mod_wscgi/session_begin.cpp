@@ -32,6 +32,15 @@ std::string random_id() {
     return id;
 }
 
+// CGI's SCRIPT_NAME is what names the program, PATH_INFO what follows.
+void split_path(request_st* r, const Endpoint& endpoint) {
+    if (!endpoint.prefix.starts_with('/')) return;  // found by its file: lighttpd has split it
+    const std::string_view path = lighty::view(r->uri.path);
+    const std::string_view name = script_name(endpoint, path);
+    buffer_copy_string_len(&r->pathinfo, path.data() + name.size(), path.size() - name.size());
+    buffer_truncate(&r->uri.path, static_cast<uint32_t>(name.size()));
+}
+
 handler_t ready(void* context, int) {
     joblist_append(static_cast<connection*>(context));
     return HANDLER_FINISHED;
@@ -87,6 +96,7 @@ handler_t Session::refuse(int status, const std::string& reason) {
               address_.c_str(), r_->target_orig.ptr, status, reason.c_str());
     count("wscgi.refused." + std::to_string(status));
     stage_ = Stage::ended;
+    relay_.reset();
     backend_.reset();
     return lighty::refuse(r_, status, status < 500 ? reason + "\n" : "");
 }
@@ -95,16 +105,19 @@ handler_t Session::begin() {
     answer_ = service_.framing == FramingKind::websocket && is_websocket_request(r_)
                   ? check_origin_and_body(r_, service_)
                   : answer(r_, service_);
-    if (!answer_.accepted()) return refuse(answer_.status, answer_.reason);
+    if (!answer_.accepted()) {
+        set_fields(r_, answer_);
+        return refuse(answer_.status, answer_.reason);
+    }
     if (service_.sessions > service_.max_sessions)
         return refuse(503, "\"max-sessions\" are running already");
     if (service_.sessions_of_address[address_] > service_.max_per_address)
         return refuse(429, "too many sessions from this address");
+    split_path(r_, service_);
     if (std::string error = fill_environment(environment_, r_, service_, id_, answer_);
         !error.empty())
         return refuse(400, error);
 
-    relay_.reset();
     backend_ = make_backend();
     stage_ = Stage::starting;
     return start();
@@ -181,6 +194,7 @@ handler_t Session::judge_answer(const ProgramHeaders& headers) {
 }
 
 handler_t Session::upgrade() {
+    set_fields(r_, answer_);
     // Read as much at a time as is there, and as the queue takes without a temporary file.
     r_->conf.stream_request_body &= static_cast<unsigned short>(~FDEVENT_STREAM_REQUEST_BUFMIN);
     r_->conf.stream_request_body |= FDEVENT_STREAM_REQUEST;

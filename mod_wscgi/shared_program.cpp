@@ -46,6 +46,20 @@ std::optional<ProgramEnd> SharedProgram::ended(const Listener* listener) const {
     return last_end_;
 }
 
+bool SharedProgram::write(const Gathered& gathered) {
+    if (program_->kept() >= endpoint_.window) return false;
+    program_->write(gathered);
+    return true;
+}
+
+void Seat::write(const Gathered& gathered) {
+    if (gathered.empty() || output_ended() || shared_.write(gathered)) return;
+    Piece close;
+    close.kind = Piece::Kind::close;
+    close.code = ws::close_code::try_again_later;
+    listener_->deliver(close);
+}
+
 handler_t SharedProgram::ready(void* context, int) {
     static_cast<SharedProgram*>(context)->run();
     return HANDLER_FINISHED;
@@ -53,11 +67,7 @@ handler_t SharedProgram::ready(void* context, int) {
 
 void SharedProgram::run() {
     if (!program_) return;
-    const bool was_blocked = program_->input_blocked();
     program_->flush();
-    if (was_blocked && !program_->input_blocked())
-        for (Listener* const listener : listeners_) listener->wake();
-
     for (int i = 0; i < reads_in_a_turn; ++i) {
         const size_t size = program_->read(scratch);
         if (size == 0) break;

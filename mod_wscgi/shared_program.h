@@ -19,7 +19,7 @@ class SharedProgram {
       public:
         // A piece of a message for the client, or the framing's other kinds.
         virtual void deliver(const Piece& piece) = 0;
-        // Something has changed: the input is free again, or the program has ended.
+        // The program has ended.
         virtual void wake() = 0;
 
       protected:
@@ -34,8 +34,9 @@ class SharedProgram {
     bool join(Listener* listener, process::Environment& environment, std::string& error);
     void leave(Listener* listener);
 
-    void write(const Gathered& gathered) { program_->write(gathered); }
-    bool input_blocked() const { return program_ && program_->input_blocked(); }
+    // False if the program does not read, and as much as is allowed waits for it already: nobody
+    // who has nothing to say must wait for that, so the message is not taken.
+    bool write(const Gathered& gathered);
 
     // How the program that the listener has joined has ended, if it has.
     std::optional<ProgramEnd> ended(const Listener* listener) const;
@@ -70,10 +71,8 @@ class Seat : public Backend {
     Start start(process::Environment& environment, std::string& error) override {
         return shared_.join(listener_, environment, error) ? Start::ready : Start::failed;
     }
-    void write(const Gathered& gathered) override {
-        if (!output_ended()) shared_.write(gathered);
-    }
-    bool input_blocked() const override { return !output_ended() && shared_.input_blocked(); }
+    void write(const Gathered& gathered) override;
+    bool input_blocked() const override { return false; }
     void flush() override {}
     size_t read(std::span<uint8_t>) override { return 0; }
     bool output_ended() const override { return left_ || shared_.ended(listener_).has_value(); }

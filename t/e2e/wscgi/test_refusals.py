@@ -173,3 +173,37 @@ def test_a_client_that_breaks_the_protocol_is_told_so(serve):
     assert b"\r\n\r\n\x88" in answer
     assert answer.split(b"\r\n\r\n", 1)[1][2:4] == (1002).to_bytes(2, "big")
     server.wait_until(lambda: not server.children(), "the program to end")
+
+
+def test_a_refusal_after_the_handshake_was_judged_is_no_upgrade(serve, program):
+    path = program("p", "#!/bin/sh\nprintf 'Status: 403\\n\\n'\n")
+    server = serve({"/limit": {**CAT, "max-per-address": 1},
+                    "/headers": {"bin-path": path, "headers": "enable"}})
+
+    async def talk():
+        async with websockets.connect(server.url("/limit", "ws")):
+            return request(server, UPGRADE, "/limit")
+    for status, (seen, fields) in ((429, asyncio.run(talk())),
+                                   (403, request(server, UPGRADE, "/headers"))):
+        assert seen == status
+        assert not {"upgrade", "sec-websocket-accept"} & set(fields)
+
+
+def test_a_configured_variable_is_no_collision(serve):
+    server = serve({"/ws": {"bin-path": "/usr/bin/env",
+                            "bin-environment": {"HTTP_USER_AGENT": "ours"}}})
+
+    async def talk():
+        async with websockets.connect(server.url("/ws", "ws"), user_agent_header="theirs") as client:
+            return [message async for message in client]
+    assert "HTTP_USER_AGENT=ours" in asyncio.run(talk())
+
+
+@pytest.mark.parametrize("first", ["mod_access", "mod_wscgi"])
+def test_access_is_denied_whatever_the_order_of_the_modules(start_lighttpd, first):
+    modules = [first, *{"mod_access", "mod_wscgi"} - {first}]
+    server = start_lighttpd(server_directive({"/ws": CAT}) +
+                            '$HTTP["url"] =~ "^/ws/no" { url.access-deny = ( "" ) }\n',
+                            modules=modules)
+    assert request(server, UPGRADE, "/ws/no")[0] == 403
+    assert request(server, UPGRADE, "/ws/yes")[0] == 101

@@ -270,3 +270,15 @@ def test_the_samples_do_what_their_page_says(serve, program):
             return await client.recv()
     assert asyncio.run(count()) == ["1", "2"]
     assert asyncio.run(echo()) == " a \\ b "
+
+
+def test_a_client_whose_program_pauses_is_not_taken_for_dead(serve, program):
+    path = program("p", "#!/bin/sh\nsleep 4\nexec cat\n")
+    server = serve({"/ws": {"bin-path": path, "ping-interval": 1, "pong-timeout": 1}})
+
+    async def talk():
+        async with connect(server, ping_interval=None) as client:
+            message = "x" * 300000
+            await client.send(message)
+            assert await asyncio.wait_for(client.recv(), 30) == message
+    asyncio.run(talk())

@@ -141,3 +141,23 @@ def test_linger_keeps_the_program_between_sessions(serve, program):
     started = time.monotonic()
     server.wait_until(lambda: not server.children(), "the program to end")
     assert time.monotonic() - started > 0.9
+
+
+def test_a_program_that_does_not_read_costs_only_those_who_talk(serve, program):
+    path = program("p", "#!/bin/sh\nexec sleep 300\n")
+    server = serve({"/ws": {"bin-path": path, "model": "shared", "linger": 0, "grace": 1,
+                            "ping-interval": 1, "pong-timeout": 1}})
+
+    async def talk():
+        quiet = await connect(server)
+        async with connect(server) as talker:
+            with pytest.raises(websockets.ConnectionClosed):
+                for _ in range(100):
+                    await talker.send("x" * 65536)
+                await talker.recv()
+            assert talker.close_code == 1013
+        server.wait_until(lambda: "1013" in server.log_text(), "the talker's end in the log")
+        pong = await quiet.ping()  # the server still hears it
+        await asyncio.wait_for(pong, 10)
+        await quiet.close()
+    asyncio.run(talk())
