@@ -16,7 +16,7 @@ SECONDS = int(os.environ.get("STORM_SECONDS", "30"))
 def wrk(server, path, *headers, seconds=SECONDS):
     """(requests, errors, output) of so many seconds of load from 32 connections."""
     fields = [word for header in headers for word in ("-H", header)]
-    output = subprocess.run(["wrk", "-t1", "-c32", f"-d{seconds}s", *fields, server.url(path)],
+    output = subprocess.run(["wrk", "-t1", "-c32", "--timeout", "10s", f"-d{seconds}s", *fields, server.url(path)],
                             capture_output=True, text=True, check=True).stdout
     errors = sum(map(int, re.findall(r"(?:connect|read|write|timeout) (\d+)", output)))
     errors += sum(map(int, re.findall(r"Non-2xx or 3xx responses: (\d+)", output)))
