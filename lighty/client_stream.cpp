@@ -14,6 +14,25 @@ bool is_plain_http1(const request_st* r) {
     return !r->con->is_ssl_sock && r->http_version <= HTTP_VERSION_1_1;
 }
 
+// KiB of body that may wait; a client that keeps to its window never has so much on the way.
+constexpr unsigned int most_waiting = 1024;
+
+template <class Request>
+auto& receive_window(Request& r) {
+    if constexpr (requires { r.h2_rwin; })
+        return r.h2_rwin;
+    else
+        return r.x.h2.rwin;
+}
+
+template <class Request>
+uint32_t stream_id(const Request& r) {
+    if constexpr (requires { r.h2id; })
+        return r.h2id;
+    else
+        return r.x.h2.id;
+}
+
 // The response's header must have left the queue, and lighttpd's rate limits must not apply.
 bool can_write_directly(const request_st* r) {
     return is_plain_http1(r) && r->state == CON_STATE_WRITE && r->con->is_writable > 0 &&
@@ -56,6 +75,33 @@ Read read_directly(request_st* r, std::span<uint8_t> space, size_t& size) {
     size = 0;
     if (result == 0) return Read::end;
     return errno == EAGAIN || errno == EINTR ? Read::nothing : Read::failed;
+}
+
+void hold_window(request_st* r) {
+    if (r->http_version <= HTTP_VERSION_1_1) return;
+    // "Unknown until END_STREAM" is -1 there; -2 makes lighttpd refuse END_STREAM.
+    r->reqbody_length = -1;
+    r->conf.max_request_size = most_waiting;
+    receive_window(*r) = INT32_MAX;  // lighttpd opens the window only when this has run low
+}
+
+void give_window(request_st* r, uint32_t size) {
+    if (r->http_version <= HTTP_VERSION_1_1 || r->reqbody_length >= 0 || size == 0) return;
+    const uint32_t id = stream_id(*r);
+    const uint8_t frame[] = {0,
+                             0,
+                             4,
+                             8,
+                             0,  // length, WINDOW_UPDATE, no flags
+                             uint8_t(id >> 24),
+                             uint8_t(id >> 16),
+                             uint8_t(id >> 8),
+                             uint8_t(id),
+                             uint8_t(size >> 24),
+                             uint8_t(size >> 16),
+                             uint8_t(size >> 8),
+                             uint8_t(size)};
+    chunkqueue_append_mem(r->con->write_queue, reinterpret_cast<const char*>(frame), sizeof(frame));
 }
 
 void send_to_client(request_st* r, std::span<const struct iovec> pieces) {

@@ -23,6 +23,13 @@ enum class Read : uint8_t { some, nothing, end, failed };
 // Reads what there is into `space`; `size` is set. To be called only if can_read_directly().
 Read read_directly(request_st* r, std::span<uint8_t> space, size_t& size);
 
+// On HTTP/2: the client's window is not opened by lighttpd, which would do so for all that comes,
+// and put what nobody takes into temporary files without end, but by give_window() (RFC 9113 6.9).
+// To be called once, after http_response_upgrade_read_body_unknown(). Does nothing on HTTP/1.1.
+void hold_window(request_st* r);
+// `size` bytes of the body were taken from the queue.
+void give_window(request_st* r, uint32_t size);
+
 // Sends the pieces, or queues what the socket does not take now. At most IOV_MAX pieces.
 void send_to_client(request_st* r, std::span<const struct iovec> pieces);
 

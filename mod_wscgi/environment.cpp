@@ -4,8 +4,6 @@
 
 #include <stdlib.h>
 
-#include <algorithm>
-
 #include "mod_wscgi/endpoint.h"
 #include "mod_wscgi/handshake.h"
 
@@ -14,14 +12,20 @@ namespace {
 
 struct Filling {
     process::Environment& environment;
-    const Endpoint& endpoint;
+    const process::Environment before;  // what does not come from the client
     std::string collision;
-
-    bool is_configured(std::string_view variable) const {
-        return std::any_of(endpoint.environment.begin(), endpoint.environment.end(),
-                           [&](const auto& one) { return one.first == variable; });
-    }
 };
+
+// What a program expects of an upgrade, of which HTTP/2 has its own form (RFC 8441). Newer versions
+// of lighttpd give the same.
+void add_upgrade(process::Environment& environment, request_st* r) {
+    environment.add("REQUEST_METHOD", "GET");
+    environment.add("SERVER_PROTOCOL", "HTTP/1.1");
+    environment.add("HTTP_UPGRADE", "websocket");
+    environment.add("HTTP_CONNECTION", "upgrade");
+    if (!http_header_request_get(r, HTTP_HEADER_OTHER, CONST_STR_LEN("Sec-WebSocket-Key")))
+        environment.add("HTTP_SEC_WEBSOCKET_KEY", "MDAwMDAwMDAwMDAwMDAwMA==");
+}
 
 int add_variable(void* context, const char* name, size_t name_size, const char* value,
                  size_t value_size) {
@@ -30,7 +34,7 @@ int add_variable(void* context, const char* name, size_t name_size, const char* 
     const bool added = filling.environment.add(variable, {value, value_size});
     // RFC 3875 4.1.9: the address stands in for a name that nobody has looked up.
     if (variable == "REMOTE_ADDR") filling.environment.add("REMOTE_HOST", {value, value_size});
-    if (!added && variable.starts_with("HTTP_") && !filling.is_configured(variable))
+    if (!added && variable.starts_with("HTTP_") && !filling.before.contains(variable))
         filling.collision = variable;
     return 0;
 }
@@ -48,7 +52,8 @@ std::string fill_environment(process::Environment& environment, request_st* r,
     // CGI has no word for a body whose length is not known.
     const off_t body_length = r->reqbody_length;
     if (r->reqbody_length < 0) r->reqbody_length = 0;
-    Filling filling = {environment, endpoint, {}};
+    if (r->h2_connect_ext) add_upgrade(environment, r);
+    Filling filling = {environment, environment, {}};
     http_cgi_opts options = {};
     http_cgi_headers(r, &options, add_variable, &filling);
     r->reqbody_length = body_length;

@@ -59,13 +59,13 @@ void MessageRelay::set_outcome(std::string_view text) {
 
 // ---- Client to program
 
-void MessageRelay::excuse_silence() {
-    heard_ = now_;
-    pinged_ = 0;
+void MessageRelay::excuse_silence(int64_t now) {
+    if (pinged_) pinged_ = now;
 }
 
 bool MessageRelay::from_client(std::span<uint8_t>& bytes, Gathered& gathered) {
-    excuse_silence();
+    heard_ = now_;
+    pinged_ = 0;
     while (gathered.pieces().size() < gathered_enough) {
         const ws::Event event = connection_.receive(bytes, inflate_space);
         switch (event.type) {

@@ -36,7 +36,7 @@ class MessageRelay : public Relay {
     void deliver(const Piece& piece) override;
     void program_ended(ProgramEnd end) override;
     void shut_down(uint16_t code, std::string_view reason) override;
-    void excuse_silence() override;
+    void excuse_silence(int64_t now) override;
     void tick(int64_t now) override;
     bool input_ended() const override;
     bool output_wanted() const override;

@@ -60,8 +60,8 @@ class Relay {
     // The server goes away, or wants the session to end: close with this code.
     virtual void shut_down(uint16_t code, std::string_view reason) = 0;
 
-    // The client cannot be heard, because its program does not read: its silence means nothing.
-    virtual void excuse_silence() {}
+    // The client cannot be heard now: that it has not answered a ping yet means nothing.
+    virtual void excuse_silence(int64_t now) { (void)now; }
 
     // To be called about once a second, `now` in seconds.
     virtual void tick(int64_t now) = 0;

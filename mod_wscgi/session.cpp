@@ -11,6 +11,12 @@
 #include "mod_wscgi/statistics.h"
 
 namespace wscgi {
+namespace {
+
+// From one client in one turn of the event loop, at most, so that others have theirs.
+constexpr int reads_in_a_turn = 8;
+
+}  // namespace
 
 handler_t Session::run() {
     switch (stage_) {
@@ -43,15 +49,26 @@ bool Session::receive() {
     const bool well = lighty::can_read_directly(r_) ? receive_directly() : receive_by_queue();
     if (!well) return false;
     if (client_ended_) relay_->client_ended();
-    if (backend_->input_blocked() || client_ended_)
+    if (!client_is_read() || client_ended_)
         r_->conf.stream_request_body &= static_cast<unsigned short>(~FDEVENT_STREAM_REQUEST_POLLIN);
     else
         r_->conf.stream_request_body |= FDEVENT_STREAM_REQUEST_POLLIN;
     return true;
 }
 
+// What the program wrote waits up to a window; more than that are pongs which a client asks for
+// and does not read.
+bool Session::client_is_read() const {
+    return !backend_->input_blocked() &&
+           chunkqueue_length(&r_->write_queue) <= 3 * off_t{service_.window};
+}
+
 bool Session::receive_directly() {
-    while (!client_ended_ && con_->is_readable > 0 && !backend_->input_blocked()) {
+    for (int reads = 0; !client_ended_ && con_->is_readable > 0 && client_is_read(); ++reads) {
+        if (reads == reads_in_a_turn) {
+            joblist_append(con_);
+            break;
+        }
         size_t size = 0;
         switch (lighty::read_directly(r_, scratch, size)) {
             case lighty::Read::some:
@@ -71,7 +88,11 @@ bool Session::receive_directly() {
 
 bool Session::receive_by_queue() {
     chunkqueue* const queue = &r_->reqbody_queue;
-    while (empty_queue(queue) && !client_ended_ && con_->is_readable > 0) {
+    for (int reads = 0; empty_queue(queue) && !client_ended_ && con_->is_readable > 0; ++reads) {
+        if (reads == reads_in_a_turn) {
+            joblist_append(con_);
+            break;
+        }
         const handler_t result = con_->reqbody_read(r_);
         if (result == HANDLER_ERROR) {
             if (r_->state == CON_STATE_ERROR) return false;
@@ -117,13 +138,14 @@ std::span<uint8_t> Session::front(chunkqueue* queue) {
 
 // As far as the program reads. False if it does not.
 bool Session::empty_queue(chunkqueue* queue) {
-    while (!backend_->input_blocked() && !chunkqueue_is_empty(queue)) {
+    while (client_is_read() && !chunkqueue_is_empty(queue)) {
         const bool in_memory = queue->first->type == chunk::MEM_CHUNK;
         const std::span<uint8_t> bytes = front(queue);
         if (bytes.empty()) return false;
         take_from_client(bytes);
         if (in_memory) chunkqueue_mark_written(queue, static_cast<off_t>(bytes.size()));
     }
+    lighty::give_window(r_, static_cast<uint32_t>(queue->bytes_out));
     // server.max-request-size is meant for requests: a session may be as long as it likes.
     queue->bytes_in -= queue->bytes_out;
     queue->bytes_out = 0;
@@ -225,12 +247,19 @@ void Session::settle() {
     if (relay_->finished()) {
         stage_ = Stage::ended;
         r_->resp_body_finished = 1;
+        // A client that never reads the rest does not keep its place for ever.
+        r_->conf.max_write_idle = static_cast<unsigned short>(
+            std::min<uint32_t>(r_->conf.max_write_idle, service_.close_timeout));
     }
 }
 
 void Session::tick() {
     if (relay_ && stage_ == Stage::open) {
-        if (backend_->input_blocked()) relay_->excuse_silence();
+        // Its pong waits behind what we do not read, or behind what it is still receiving.
+        const off_t written = r_->write_queue.bytes_out;
+        const bool is_receiving = written != written_ && !chunkqueue_is_empty(&r_->write_queue);
+        if (!client_is_read() || is_receiving) relay_->excuse_silence(log_monotonic_secs);
+        written_ = written;
         relay_->tick(log_monotonic_secs);
         send();
     }

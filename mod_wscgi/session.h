@@ -63,6 +63,7 @@ class Session final : ClientOutput, public SharedProgram::Listener {
     // While it is open
     handler_t relay();
     bool receive();
+    bool client_is_read() const;
     bool receive_directly();
     bool receive_by_queue();
     bool empty_queue(chunkqueue* queue);
@@ -96,6 +97,7 @@ class Session final : ClientOutput, public SharedProgram::Listener {
     process::Environment environment_;  // until the backend has started
     std::vector<uint8_t> unframed_;     // bytes of the program that make no whole piece yet
     int64_t began_;                     // seconds
+    off_t written_ = 0;                 // to the client, at the last tick
     int64_t client_bytes_ = 0;
     int64_t program_bytes_ = 0;
     bool client_ended_ = false;

@@ -4,6 +4,7 @@
 
 #include <array>
 
+#include "lighty/client_stream.h"
 #include "lighty/compat.h"
 #include "lighty/options.h"
 #include "mod_wscgi/environment.h"
@@ -199,6 +200,7 @@ handler_t Session::upgrade() {
     r_->conf.stream_request_body &= static_cast<unsigned short>(~FDEVENT_STREAM_REQUEST_BUFMIN);
     r_->conf.stream_request_body |= FDEVENT_STREAM_REQUEST;
     http_response_upgrade_read_body_unknown(r_);
+    lighty::hold_window(r_);
     chunkqueue_append_chunkqueue(&r_->reqbody_queue, &r_->read_queue);
     if (service_.framing != FramingKind::websocket) {
         // We ask a silent client ourselves whether it lives; lighttpd would end it without a word.

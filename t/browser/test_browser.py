@@ -74,7 +74,7 @@ def test_the_demo_page(make_lighttpd, tmp_path):
     browse(tmp_path, talk)
 
 
-@pytest.mark.parametrize("transport", ["ws", "wss-http/1.1"])
+@pytest.mark.parametrize("transport", ["ws", "wss-http/1.1", "wss-h2"])
 def test_websockets(serve, program, tls, tmp_path, transport):
     server = serve({
         "/text": {"bin-path": "/bin/cat"},

@@ -6,6 +6,8 @@ import os
 import re
 import socket
 import tempfile
+import time
+import urllib.request
 
 import pytest
 import websockets
@@ -185,6 +187,22 @@ def test_stderr_cannot_forge_lines_or_terminal_sequences_in_the_log(serve, progr
     assert not re.search(rb"[\x00-\x09\x0b-\x1f\x7f]", log), log
 
 
+def test_a_slow_program_does_not_count_as_a_client_that_is_gone(serve, program):
+    """The client's pong waits behind what the program has not read yet."""
+    path = program("p", "#!/bin/sh\nsleep 4\nwc -c\n")
+    server = serve({"/ws": {"bin-path": path, "ping-interval": 1, "pong-timeout": 1}})
+
+    async def talk():
+        async with websockets.connect(server.url("/ws", "ws"), ping_interval=None) as client:
+            for _ in range(8):
+                await client.send("x" * 99999)
+            closing = asyncio.create_task(client.close())
+            answer = await client.recv()
+            await closing
+            return answer
+    assert asyncio.run(asyncio.wait_for(talk(), 20)).strip() == "800000"
+
+
 # ---- Requests
 
 @pytest.mark.parametrize("text, statuses", [
@@ -360,6 +378,61 @@ def test_a_client_that_reads_while_it_floods_gets_all_pongs(serve):
             while (received := client.read_frame())[0] == 0x8a:
                 pass
             assert received == (0x81, b"%d" % number)
+
+
+def test_pings_from_a_client_that_does_not_read_pile_up_nowhere(serve):
+    server = serve({"/ws": {**CAT, "ping-interval": 0}})
+    before = server.rss()
+    with RawClient(server, request(), buffer=4096) as client:
+        client.socket.settimeout(2)
+        pings, sent = frame(b"x" * 125, opcode=9) * 1000, 0
+        with contextlib.suppress(TimeoutError):  # the server stops reading, as it should
+            while sent < 200 << 20:
+                sent += client.socket.send(pings)
+                assert server.rss() - before < 4 << 20, f"after {sent} bytes"
+        assert_serves(server)
+    no_programs(server)
+
+
+def test_a_flooding_client_does_not_starve_others(serve, program):
+    """Of one client that keeps lighttpd busy, everybody else must notice little."""
+    server = serve({"/ws": CAT, "/sink": {"bin-path": program("p", "#!/bin/sh\ncat >/dev/null\n")}})
+    (server.root / "file").write_text("hello")
+    pid = os.fork()
+    if pid == 0:
+        with contextlib.suppress(Exception), RawClient(server, request("/sink")) as client:
+            pongs = frame(b"x", opcode=10) * 10000
+            while True:
+                client.send(pongs)
+        os._exit(0)
+    try:
+        server.wait_until(server.children, "the flood to begin")
+        slowest = 0
+        for _ in range(50):
+            start = time.monotonic()
+            with urllib.request.urlopen(server.url("/file"), timeout=10) as response:
+                assert response.read() == b"hello"
+            slowest = max(slowest, time.monotonic() - start)
+        assert slowest < 0.5
+    finally:
+        os.kill(pid, 9)
+        os.waitpid(pid, 0)
+    no_programs(server)
+
+
+@pytest.mark.parametrize("framing", ["lines", "websocket"])
+def test_a_client_that_stops_reading_for_good_is_let_go(serve, program, framing):
+    """Its session ends by the missing pong (or by lighttpd's own timeout), and with it the
+    connection, though bytes are queued that it will never read."""
+    path = program("p", "#!/bin/sh\nprintf 'Status: 101\\n\\n'\nexec yes\n")
+    endpoint = {"bin-path": path if framing == "websocket" else "/usr/bin/yes", "framing": framing,
+                "ping-interval": 1, "pong-timeout": 1, "close-timeout": 1, "grace": 1}
+    server = serve({"/ws": endpoint}, "server.max-write-idle = 3\nserver.max-read-idle = 3\n")
+    descriptors = len(server.fds())
+    with RawClient(server, request(), buffer=4096) as client:
+        assert client.status == 101
+        no_programs(server)
+        server.wait_until(lambda: len(server.fds()) <= descriptors, "the connection to be closed")
 
 
 def test_a_client_that_leaves_while_its_program_does_not_read(serve, program):

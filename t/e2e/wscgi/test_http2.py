@@ -5,10 +5,12 @@ import random
 
 import h2.errors
 import pytest
+from conftest import SAMPLES
 from http2_client import CONNECT_PROTOCOL, Closed, Connection
 
 ECHO_LINES = {"bin-path": "/bin/cat"}
-BOTH = pytest.mark.parametrize("endpoint", [ECHO_LINES], ids=["lines"])
+ECHO_FRAMES = {"bin-path": str(SAMPLES / "ws_echo.py"), "framing": "websocket"}
+BOTH = pytest.mark.parametrize("endpoint", [ECHO_LINES, ECHO_FRAMES], ids=["lines", "websocket"])
 # Newer versions speak HTTP/2 without TLS only if asked to.
 H2C = 'server.feature-flags += ( "server.h2proto" => "enable", "server.h2c" => "enable" )\n'
 
@@ -43,7 +45,7 @@ def test_the_extended_connect_is_offered_and_answered_with_200(serve_http2):
 
 @BOTH
 def test_messages_of_all_kinds_of_sizes_over_tls(serve, tls, endpoint):
-    serve({"/ws": endpoint}, tls.config)
+    server = serve({"/ws": endpoint}, tls.config)
     generator = random.Random(2)
     borders = [n + d for n in (126, 2048, 4096, 16384, 32768, 65536) for d in (-9, -4, -1, 0, 1)]
     sizes = [*range(130), *borders, *(generator.randrange(70000) for _ in range(300)), 70000]
@@ -167,8 +169,37 @@ def stopped(pid):
     return open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()[0] == "S"
 
 
+def test_a_program_that_does_not_read_stops_its_client_only(serve_http2, program, tmp_path):
+    sleeper = program("p", "#!/bin/sh\nexec sleep 300\n")
+    uploads = tmp_path / "uploads"
+    uploads.mkdir()
+    server = serve_http2({"/stuck": {"bin-path": sleeper}, "/ws": ECHO_LINES},
+                         f'server.upload-dirs = ( "{uploads}" )\n')
+
+    async def talk():
+        async with Connection.open(server) as connection:
+            stuck = await connection.websocket("/stuck")
+            before, sent = server.rss(), 0
+
+            async def flood():
+                nonlocal sent
+                while sent < 64 << 20:
+                    await stuck.send("x" * 65500)
+                    sent += 65500
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(flood(), 4)
+            assert sent < 8 << 20
+            assert server.rss() - before < 8 << 20
+            on_disk = sum(path.stat().st_size for path in uploads.iterdir())
+            assert on_disk < 8 << 20, f"{on_disk} bytes in temporary files"
+        async with Connection.open(server) as connection:
+            await echo(await connection.websocket("/ws"), "hello")
+    run(talk())
+    server.wait_until(lambda: not server.children(), "the programs to end")
+
+
 @BOTH
-@pytest.mark.parametrize("ending", ["reset", "goaway", "disconnect"])
+@pytest.mark.parametrize("ending", ["reset", "end_stream", "goaway", "disconnect"])
 def test_a_client_that_leaves_in_the_ways_of_http2(serve_http2, endpoint, ending):
     server = serve_http2({"/ws": {**endpoint, "grace": 1}})
     descriptors = len(server.fds())
@@ -266,3 +297,20 @@ def test_a_silent_stream_outlives_the_idle_timeouts_of_requests(serve_http2):
             await connection.until(lambda: stream.pings >= 5)
             await echo(stream, "still here")
     run(talk())
+
+
+def test_the_environment_is_that_of_an_upgrade_with_tls(serve, tls):
+    server = serve({"/env": {"bin-path": "/usr/bin/env"}}, tls.config)
+
+    async def talk():
+        async with Connection.open(tls, tls.context("h2")) as connection:
+            stream = await connection.websocket("/env", _scheme="https")
+            lines = []
+            try:
+                while True:
+                    lines.append(await stream.recv())
+            except Closed:
+                return dict(line.split("=", 1) for line in lines)
+    variables = run(talk())
+    assert variables.items() >= {"SERVER_PROTOCOL": "HTTP/1.1", "REQUEST_METHOD": "GET",
+                                 "REQUEST_SCHEME": "https", "HTTPS": "on"}.items()

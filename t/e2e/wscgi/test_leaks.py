@@ -244,6 +244,16 @@ def test_a_reload_closes_the_sessions_and_leaves_nothing(serve, round_):
     server.wait_until(lambda: len(server.fds()) <= descriptors, "the descriptors to be closed")
 
 
+def test_clients_that_do_not_answer_do_not_hold_up_a_reload(serve):
+    server = serve({"/cat": {"bin-path": "/bin/cat", "grace": 1, "close-timeout": 1},
+                    "/yes": {"bin-path": "/usr/bin/yes", "grace": 1, "close-timeout": 1}})
+    clients = [RawClient(server, HEAD), RawClient(server, request("/yes"), buffer=4096)]
+    server.reload()
+    assert not server.children()
+    for client in clients:
+        client.close()
+
+
 def test_logs_are_reopened_with_sessions_open(serve):
     server = serve({"/cat": {"bin-path": "/bin/cat"}})
     clients = open_sessions(server, 3)
