@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 
+import lighttpd
 from service import (REPORT, STATUS, counters, fuller, get, read_response, report, request, service,
                      services, wait_for_counter)
 
@@ -154,11 +155,14 @@ def test_tls_and_http2_are_left_to_others(start, stage, tmp_path):
         assert got.stdout == "404", (version, got)
 
 
-def test_h2c_is_left_to_others(start, stage):
+@pytest.mark.parametrize("how", ["--http2", "--http2-prior-knowledge"])
+def test_h2c_is_left_to_others(start, stage, how):
+    if how == "--http2" and lighttpd.version() == (1, 4, 79):
+        pytest.skip("lighttpd 1.4.79 itself says 101 and nothing more")
     server = start(service(stage=stage))
-    for how in ("--http2", "--http2-prior-knowledge"):
-        got = subprocess.run(["curl", "-s", how, "-o", "/dev/null", "-w", "%{http_code} %{http_version}",
-                              server.url("/hot/")], capture_output=True, text=True)
-        # An upgrade by header begins as HTTP/1.1, and that the raw stage sees first.
-        expected = ("200 1.1",) if stage == "raw" and how == "--http2" else ("404 2", "200 1.1")
-        assert got.stdout in expected, (how, got)
+    got = subprocess.run(["curl", "-s", "--max-time", "20", how, "-o", "/dev/null",
+                          "-w", "%{http_code} %{http_version}", server.url("/hot/")],
+                         capture_output=True, text=True)
+    # An upgrade by header begins as HTTP/1.1, and that the raw stage sees first.
+    expected = ("200 1.1",) if stage == "raw" and how == "--http2" else ("404 2", "200 1.1")
+    assert got.stdout in expected, got
