@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The module's entry, and which of lighttpd's hooks lead where.
 #include <stdlib.h>
-#include <string.h>
 
 #include "lighty/compat.h"
 #include "mod_fd_transfer/handoff.h"
@@ -30,9 +29,7 @@ handler_t handle_connection_close(connection* con, void* p) {
     return HANDLER_GO_ON;
 }
 
-plugin hooks() {
-    plugin p;
-    memset(&p, 0, sizeof(p));
+void set_hooks(plugin& p) {
     p.name = "fd_transfer";
     p.version = lighty::server_version_id();
     p.init = []() -> void* {
@@ -50,15 +47,14 @@ plugin hooks() {
     p.handle_response_start = handle_response_start;
     p.handle_request_reset = handle_request_reset;
     p.handle_connection_close = handle_connection_close;
-    return p;
 }
 
 }  // namespace
 }  // namespace fd_transfer
 
 extern "C" __attribute__((visibility("default"))) int mod_fd_transfer_plugin_init(plugin* p) {
-    const plugin hooks = fd_transfer::hooks();
-    memcpy(p, &hooks, sizeof(hooks));
+    // Member by member: a server without our patches has a smaller struct than our headers.
+    fd_transfer::set_hooks(*p);
     lighty::set_request_raw(p, fd_transfer::handle_request_raw);
     return 0;
 }
