@@ -133,11 +133,13 @@ class Lighttpd:
         `wrapper` stands before the command and must leave the server as our child:
         ("strace", "-D", "-o", "file"). Another process may take
         the port between our choice and the server's bind; then another port is tried."""
+        # strace leaves LeakSanitizer no way to look.
+        environment = {**self.environment, **({"LSAN_OPTIONS": "detect_leaks=0"} if wrapper else {})}
         for _ in range(attempts):
             with open(self.output, "ab") as output:
                 self.process = subprocess.Popen([*wrapper, *self.command("-D")],
                                                 stdin=subprocess.DEVNULL, stdout=output,
-                                                stderr=output, env=self.environment,
+                                                stderr=output, env=environment,
                                                 process_group=0)  # it signals its whole group
             if self._wait_until_it_accepts():
                 return self

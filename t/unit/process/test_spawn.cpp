@@ -78,7 +78,7 @@ START_TEST(signals_are_as_a_fresh_program_expects_them) {
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     sigprocmask(SIG_BLOCK, &set, &before);
-    const Result result = run("grep -E 'Sig(Blk|Ign)' /proc/$$/status");
+    const Result result = run("exec grep -E 'Sig(Blk|Ign)' /proc/self/status");
     sigset_t after;
     sigprocmask(SIG_SETMASK, &before, &after);
     ck_assert_str_eq(result.output.c_str(),
