@@ -29,12 +29,23 @@ handler_t handle_connection_close(connection* con, void* p) {
     return HANDLER_GO_ON;
 }
 
+void set_hooks(plugin& p);
+
+// Our own table, as modules keep one since lighttpd 1.4.83. Without it the server makes a copy, and
+// loses it at a reload if the module's code has stayed in memory, as C++ code may.
+const plugin* own_table() {
+    static plugin table = {};
+    set_hooks(table);
+    return &table;
+}
+
 void set_hooks(plugin& p) {
     p.name = "fd_transfer";
     p.version = lighty::server_version_id();
     p.init = []() -> void* {
         auto* const data = static_cast<PluginData*>(calloc(1, sizeof(PluginData)));
         if (!data) abort();
+        data->self = own_table();
         data->transfer = new Transfer;
         return data;
     };
