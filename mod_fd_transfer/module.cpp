@@ -33,7 +33,7 @@ void set_hooks(plugin& p);
 
 // Our own table, as modules keep one since lighttpd 1.4.83. Without it the server makes a copy, and
 // loses it at a reload if the module's code has stayed in memory, as C++ code may.
-const plugin* own_table() {
+plugin* own_table() {
     static plugin table = {};
     set_hooks(table);
     return &table;
