@@ -62,13 +62,14 @@ START_TEST(it_inherits_no_other_descriptor) {
     const process::FileDescriptor forgotten(open("/etc/passwd", O_RDONLY));  // not close-on-exec
     ck_assert_int_gt(forgotten.get(), 2);
     // ls itself opens the directory: 0 1 2 3.
-    ck_assert_str_eq(run("exec /bin/ls /proc/self/fd").output.c_str(), "0\n1\n2\n3\n");
+    const Result result = run("exec /bin/ls /proc/self/fd");
+    ck_assert_str_eq(result.output.c_str(), "0\n1\n2\n3\n");
 }
 END_TEST
 
 START_TEST(it_leads_a_process_group_of_its_own) {
-    ck_assert_str_eq(run("set -- $(cat /proc/$$/stat); [ $1 = $5 ] && echo leads").output.c_str(),
-                     "leads\n");
+    const Result result = run("set -- $(cat /proc/$$/stat); [ $1 = $5 ] && echo leads");
+    ck_assert_str_eq(result.output.c_str(), "leads\n");
 }
 END_TEST
 
@@ -92,7 +93,8 @@ START_TEST(directory_and_limits_hold) {
     process::Program program = {};
     program.directory = "/usr";
     program.limits = limits;
-    ck_assert_str_eq(run("pwd; ulimit -n", program).output.c_str(), "/usr\n77\n");
+    const Result result = run("pwd; ulimit -n", program);
+    ck_assert_str_eq(result.output.c_str(), "/usr\n77\n");
 }
 END_TEST
 
