@@ -3,6 +3,8 @@
 #include "lighty/program_options.h"
 
 #include <errno.h>
+#include <grp.h>
+#include <pwd.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -45,6 +47,30 @@ void check_directory(const std::string& path, Options& options) {
 }
 
 }  // namespace
+
+std::optional<User> read_user(Options& options) {
+    const std::string name = options.text("user");
+    if (name.empty()) return std::nullopt;
+    const passwd* const entry = getpwnam(name.c_str());
+    if (!entry) {
+        options.fail("user", '"' + name + "\" is no user of this system",
+                     "correct the name, or create the user");
+        return std::nullopt;
+    }
+    if (entry->pw_uid == geteuid()) return std::nullopt;
+    if (geteuid() != 0) {
+        options.fail("user", '"' + name + "\" cannot be had: lighttpd does not run as root",
+                     "leave out server.username, or start the program by other means and name "
+                     "its \"socket\"");
+        return std::nullopt;
+    }
+    User user = {entry->pw_uid, entry->pw_gid, {}};
+    int count = 0;
+    getgrouplist(name.c_str(), user.group, nullptr, &count);
+    user.groups.resize(size_t(count));
+    getgrouplist(name.c_str(), user.group, user.groups.data(), &count);
+    return user;
+}
 
 std::vector<std::pair<int, uint64_t>> read_limits(Options& options) {
     constexpr std::pair<std::string_view, int> known[] = {

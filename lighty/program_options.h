@@ -4,7 +4,9 @@
 #pragma once
 
 #include <stdint.h>
+#include <sys/types.h>
 
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -20,6 +22,17 @@ struct ProgramOptions {
     std::vector<std::string> copied_environment;                   // "bin-copy-environment"
     std::vector<std::pair<int, uint64_t>> limits;                  // "limits": RLIMIT_* and value
 };
+
+// Whom a program runs as, if not as lighttpd's user.
+struct User {
+    uid_t id;
+    gid_t group;
+    std::vector<gid_t> groups;  // supplementary
+};
+
+// "user": a name. None if there is no such option, or lighttpd is that user already. lighttpd must
+// run as root otherwise: when it reads this it has become server.username.
+std::optional<User> read_user(Options& options);
 
 // "limits" alone.
 std::vector<std::pair<int, uint64_t>> read_limits(Options& options);

@@ -26,6 +26,7 @@ void read_socket(lighty::Options& options, Settings& settings) {
 }
 
 void read_spawning(lighty::Options& options, Settings& settings) {
+    settings.user = lighty::read_user(options);
     settings.workers = options.number("workers", 1, 1024, 1);
     settings.on_demand = options.choice("start", {"boot", "demand"}, 0) == 1;
     settings.restart_wait = options.number("restart-wait", 1, 3600, 60);

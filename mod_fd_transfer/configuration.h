@@ -2,6 +2,7 @@
 // What the administrator wrote: the directive fd-transfer.server, read and judged.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -26,6 +27,7 @@ struct Settings {
 
     // Either lighttpd starts the workers ...
     lighty::ProgramOptions program;
+    std::optional<lighty::User> user;
     bool on_demand = false;
     int64_t restart_wait = 0;  // the longest
     int64_t grace = 0;

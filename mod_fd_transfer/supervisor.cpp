@@ -62,6 +62,9 @@ process::Spawned start_worker(const Supervised& service) {
     std::vector<process::ResourceLimit> limits;
     for (const auto& [resource, value] : program.limits) limits.push_back({resource, value});
     process::Environment environment = environment_of(program);
+    const std::optional<lighty::User>& user = service.settings->user;
+    const process::Identity identity =
+        user ? process::Identity{user->id, user->group, user->groups} : process::Identity{};
     return process::spawn(
         {.path = arguments[0],
          .arguments = arguments.data(),
@@ -71,6 +74,7 @@ process::Spawned start_worker(const Supervised& service) {
          .standard_output = STDERR_FILENO,
          .standard_error = STDERR_FILENO,
          .limits = limits,
+         .identity = user ? &identity : nullptr,
          .death_signal = SIGTERM});
 }
 

@@ -51,6 +51,13 @@ void reset_signals() {
     sigprocmask(SIG_SETMASK, &none, nullptr);
 }
 
+// By system calls: the C library's functions would speak to the server's threads.
+bool become(const Identity& who) {
+    return syscall(SYS_setgroups, who.groups.size(), who.groups.data()) == 0 &&
+           syscall(SYS_setresgid, who.group, who.group, who.group) == 0 &&
+           syscall(SYS_setresuid, who.user, who.user, who.user) == 0;
+}
+
 [[noreturn]] void run_child(const Program& program, volatile Failure& failure) {
     const auto fail = [&failure](const char* step) {
         failure.error = errno;
@@ -66,6 +73,8 @@ void reset_signals() {
         if (setrlimit(static_cast<__rlimit_resource>(limit.resource), &value) != 0)
             fail("setrlimit");
     }
+    if (program.identity && !become(*program.identity)) fail("setresuid");
+    // After that: a change of user clears it.
     if (program.death_signal && prctl(PR_SET_PDEATHSIG, program.death_signal) != 0) fail("prctl");
     if (program.directory && chdir(program.directory) != 0) fail("chdir");
     reset_signals();

@@ -14,6 +14,13 @@ struct ResourceLimit {
     rlim_t value;  // soft and hard limit alike
 };
 
+// As whom the program runs. Only a privileged process can become somebody else.
+struct Identity {
+    uid_t user;
+    gid_t group;
+    std::span<const gid_t> groups = {};  // supplementary
+};
+
 struct Program {
     const char* path;                 // what to execute; no search in PATH
     char* const* arguments;           // argv, NULL-terminated
@@ -23,7 +30,8 @@ struct Program {
     int standard_output;
     int standard_error;
     std::span<const ResourceLimit> limits = {};
-    int death_signal = 0;  // what the program gets when its parent dies; 0: nothing
+    const Identity* identity = nullptr;  // none: the server's
+    int death_signal = 0;                // what the program gets when its parent dies; 0: nothing
 };
 
 struct Spawned {

@@ -25,6 +25,7 @@ CASES = {
     "limit that is no number": ({"limits": {"nofile": "many"}}, ["limits", '"many"', "setrlimit"]),
     "missing directory": ({"working_directory": "/no/dir"},
                           ["working-directory", "/no/dir", "create it"]),
+    "unknown user": ({"user": "nobody-of-here"}, ["user", '"nobody-of-here"', "correct the name"]),
     "unknown taken": ({"taken": "perhaps"}, ["taken", '"perhaps"', '"never"']),
 }
 
