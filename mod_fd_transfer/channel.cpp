@@ -54,18 +54,20 @@ Channel Channel::connect(const char* path, int queue_bytes) {
 
 process::PassingError Channel::send(process::HandoffRecord record, std::span<const uint8_t> data,
                                     int client) const {
-    process::FileDescriptor memfd;
-    record.data_length = data.size();
-    if (data.size() > process::handoff_inline_max) {
-        memfd = memfd_of(data);
-        if (!memfd) return process::PassingError::no_resources;
-        record.flags |= process::handoff_in_memfd;
-        data = {};
-    }
     uint8_t header[process::handoff_header_size];
+    record.data_length = data.size();
+    if (data.size() <= process::handoff_inline_max) {
+        process::encode_handoff(record, header);
+        const auto error = process::send_message(ours_.get(), header, data, {&client, 1});
+        // A message that the whole queue would not hold is refused for ever.
+        if (error == process::PassingError::none || errno != EMSGSIZE) return error;
+    }
+    const process::FileDescriptor memfd = memfd_of(data);
+    if (!memfd) return process::PassingError::no_resources;
+    record.flags |= process::handoff_in_memfd;
     process::encode_handoff(record, header);
     const int fds[] = {client, memfd.get()};
-    return process::send_message(ours_.get(), header, data, {fds, memfd ? 2U : 1U});
+    return process::send_message(ours_.get(), header, {}, fds);
 }
 
 int Channel::queued_bytes() const {

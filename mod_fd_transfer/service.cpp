@@ -62,7 +62,7 @@ bool Service::open() {
 
 void Service::watch(Line& line) {
     line.node = fdevent_register(srv_->ev, line.channel.fd(), on_event, &line);
-    fdevent_fdnode_event_set(srv_->ev, line.node, busy() ? FDEVENT_IN | FDEVENT_OUT : FDEVENT_IN);
+    fdevent_fdnode_event_set(srv_->ev, line.node, wanted_events());
     ++srv_->cur_fds;
 }
 
@@ -106,10 +106,13 @@ int Service::queued_bytes() const {
     return sum;
 }
 
+int Service::wanted_events() const {
+    return busy() && !starved_ ? FDEVENT_IN | FDEVENT_OUT : FDEVENT_IN;
+}
+
 void Service::watch_for_room() {
-    const int events = busy() ? FDEVENT_IN | FDEVENT_OUT : FDEVENT_IN;
     for (const auto& line : lines_)
-        if (line->node) fdevent_fdnode_event_set(srv_->ev, line->node, events);
+        if (line->node) fdevent_fdnode_event_set(srv_->ev, line->node, wanted_events());
 }
 
 // --- sending ---
@@ -136,7 +139,12 @@ Untaken Service::duplicate(const request_st* r, std::span<const uint8_t> data,
 // `untaken`: the hand-off's duplicate, moved from if it has been sent; nullptr: none is kept.
 bool Service::send_record(Line& line, std::span<const uint8_t> data,
                           const process::HandoffRecord& record, int client, Untaken* untaken) {
-    if (line.channel.send(record, data, client) != process::PassingError::none) return false;
+    const process::PassingError error = line.channel.send(record, data, client);
+    if (error != process::PassingError::none) {
+        if (error == process::PassingError::no_resources || error == process::PassingError::system)
+            starve();
+        return false;
+    }
     ++next_id;
     ++statistics_[Statistics::handed_over];
     if (untaken) {
@@ -144,6 +152,16 @@ bool Service::send_record(Line& line, std::span<const uint8_t> data,
         recovery_.keep(record.id, std::move(*untaken));
     }
     return true;
+}
+
+// One line a second at most, like the attempts.
+void Service::starve() {
+    if (!starved_)
+        log_perror(srv_->errh, __FILE__, __LINE__,
+                   "fd-transfer.server \"%s\": the kernel refuses to pass the socket on; requests "
+                   "wait, trying again each second",
+                   settings_.prefix.c_str());
+    starved_ = true;
 }
 
 Service::Outcome Service::send(request_st* r, std::span<const uint8_t> data, size_t head_length) {
@@ -284,7 +302,8 @@ void Service::trigger() {
         if (!line->node) connect(*line);
         look_after(*line, false);
     }
-    if (busy()) on_writable();  // what ETOOMANYREFS and the like kept back
+    starved_ = false;
+    if (busy()) on_writable();
     refuse_late();
     recovery_.trigger(log_monotonic_secs);
     account_fds();

@@ -87,6 +87,7 @@ class Service {
     void watch(Line& line);
     void hang_up(Line& line);
     void connect(Line& line);
+    int wanted_events() const;
     void watch_for_room();
 
     Untaken duplicate(const request_st* r, std::span<const uint8_t> data, size_t head_length) const;
@@ -94,6 +95,7 @@ class Service {
     bool send_record(Line& line, std::span<const uint8_t> data,
                      const process::HandoffRecord& record, int client, Untaken* untaken);
 
+    void starve();
     void on_writable();
     void send_lost();
     void refuse_late();
@@ -120,6 +122,9 @@ class Service {
     Recovery recovery_;
     std::function<void()> start_;
     int counted_fds_ = 0;  // of recovery_, in srv_->cur_fds
+    // The kernel refuses what is no matter of room in the queue (ETOOMANYREFS, EMFILE ...): that
+    // the queue is writable means nothing, trigger() tries again.
+    bool starved_ = false;
     int64_t last_rejection_ = 0;
 };
 

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from service import (REPORT, STATUS, counters, fuller, get, read_response, report, request, service,
+from service import (STATUS, counters, get, read_response, report, request, service,
                      wait_for_counter, workers)
 
 
@@ -136,39 +136,23 @@ def test_workers_that_never_receive_end_in_503(start, stage):
         sock.close()
 
 
-def test_workers_that_exit_at_once_are_started_ever_more_slowly(start):
-    server = start(STATUS + service(bin_path="/bin/false"), modules=["mod_status"])
-    server.wait_for(r"worker \d+ exited with status 1")
-    time.sleep(2)  # how often it happens in this time is the test
-    assert 3 < counters(server)["died"] < 20
+def test_a_request_larger_than_the_queue_is_handed_over(start, stage):
+    """No message of this size fits a queue of this size; the data travel beside it."""
+    server = start("server.max-request-field-size = 65535\n"
+                   + service(stage=stage, **{"queue-bytes": 4608}))
+    seen = report(request(server, get("/hot/", *(f"X-{i}: {'v' * 1000}" for i in range(20)))))
+    assert seen["flags"] & 1 and seen["head"].count("v" * 1000) == 20
 
 
-def test_workers_start_on_demand(start, stage):
-    server = start(STATUS + service(start="demand", stage=stage), modules=["mod_status"])
-    assert counters(server)["started"] == 0 and not workers("report_worker")
+def test_sockets_that_the_kernel_will_not_pass_on_wait(make, stage, tmp_path):
+    """ETOOMANYREFS: too many descriptors of this user are in flight. Tried again each second, not
+    without end, though the queue has room."""
+    server = make(service(stage=stage))
+    server.start(wrapper=("strace", "-D", "-o", str(tmp_path / "trace"), "-e", "trace=sendmsg",
+                          "-e", "inject=sendmsg:error=ETOOMANYREFS:when=1..2", "-e", "signal=none"))
+    before = server.cpu()
     report(request(server, get("/hot/")))
-    assert counters(server)["started"] == 1
-
-
-def test_environment_directory_and_limits_reach_the_worker(start, tmp_path):
-    script = tmp_path / "show"
-    script.write_text("#!/bin/sh\n(echo args $*; echo dir $(pwd); echo files $(ulimit -n); env) "
-                      f">{tmp_path}/seen.new; mv {tmp_path}/seen.new {tmp_path}/seen; sleep 100\n")
-    script.chmod(0o755)
-    server = start(service(bin_path=f"{script} one two", limits={"nofile": 77},
-                           **{"bin-environment": {"COLOUR": "red", "PATH": "/bin"},
-                              "bin-copy-environment": ["HOME"], "working-directory": "/usr"}),
-                   environment={"HOME": "/home/me", "SECRET": "x"})
-    seen = server.wait_until(lambda: (tmp_path / "seen").exists()
-                             and (tmp_path / "seen").read_text(), "the worker")
-    for line in ("args one two", "dir /usr", "files 77", "COLOUR=red", "HOME=/home/me"):
-        assert f"{line}\n" in seen
-    assert "SECRET" not in seen
-
-
-def test_server_max_worker(start, stage):
-    """Each of lighttpd's own worker processes has its queue and its pool."""
-    server = start("server.max-worker = 2\n" + service(stage=stage))
-    server.wait_until(lambda: len(workers("report_worker")) == 2, "two pools")
-    for _ in range(20):
-        report(request(server, get("/hot/")))
+    assert server.cpu() - before < 0.5  # seconds; the request took more than one
+    server.wait_for(r'fd-transfer.server "/hot/": the kernel refuses .*: Too many references')
+    server.stop()
+    assert (tmp_path / "trace").read_text().count("sendmsg(") == 3
