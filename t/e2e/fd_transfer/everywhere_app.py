@@ -25,7 +25,7 @@ async def app(scope, receive, send):
         headers = {name.decode(): value.decode() for name, value in scope["headers"]}
         body = json.dumps({"scheme": scope["scheme"], "client": (scope["client"] or [""])[0],
                            "host": headers.get("host"), "bytes": size,
-                           "forwarded": headers.get("x-forwarded-for"),
+                           "forwarded": headers.get("x-forwarded-for"), "headers": headers,
                            "sha256": digest.hexdigest()}).encode()
     await send({"type": "http.response.start", "status": 200,
                 "headers": [(b"content-length", b"%d" % len(body))]})

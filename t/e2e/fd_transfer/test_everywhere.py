@@ -84,6 +84,25 @@ def test_the_worker_knows_who_asks(server, client):
 
 
 @pytest.mark.parametrize("client", CLIENTS)
+def test_clients_cannot_say_who_they_are(server, client):
+    """X-Forwarded-* of the client's own making are not believed."""
+    lies = ("-H", "X-Forwarded-For: 6.6.6.6", "-H", "X-Forwarded-Proto: gopher")
+    seen = json.loads(curl(server, client, "/hot/about", *lies))
+    assert (seen["client"], seen["scheme"]) == ("127.0.0.1", CLIENTS[client][0])
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_mod_proxy_tells_the_worker_what_it_saw(server, client):
+    seen = json.loads(curl(server, client, "/hot/about"))
+    port = server.ports[CLIENTS[client][0]]
+    expected = {} if CLIENTS[client][2] else {
+        "x-forwarded-for": "127.0.0.1", "x-forwarded-proto": CLIENTS[client][0],
+        "x-host": f"127.0.0.1:{port}"}
+    assert {name: seen["headers"].get(name) for name in expected} == expected
+    assert seen["host"] == f"127.0.0.1:{port}"
+
+
+@pytest.mark.parametrize("client", CLIENTS)
 def test_large_uploads(server, client, tmp_path):
     before = counters(server)["handed-over"]
     body = bytes(i * 11 % 253 for i in range(3_000_000))

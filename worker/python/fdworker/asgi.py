@@ -30,6 +30,10 @@ from .aio import Intake
 from .queue import Handoff
 from .sources import Sources, find_sources
 
+# Whose X-Forwarded-* are believed: those of connections without an address, which come through a
+# unix socket and therefore from mod_proxy. Clients on handed-off sockets have one.
+UNIX_PEERS: Any = [None]
+
 log = logging.getLogger("uvicorn.error")
 
 
@@ -186,7 +190,7 @@ def main() -> None:
     sys.path.insert(0, os.getcwd())
     config = Config(
         options.app, interface=options.interface, log_level=options.log_level, loop="asyncio",
-        ws=DrainingWebSocket, access_log=False, forwarded_allow_ips="*",
+        ws=DrainingWebSocket, access_log=False, forwarded_allow_ips=UNIX_PEERS,
     )  # fmt: skip
     sources = find_sources(options.listen, options.http).require()
     WorkerServer(config, sources, options.keep, options.limit).run()
