@@ -98,6 +98,8 @@ def answer(queue, message, fds):
         response = (b"HTTP/1.1 200 OK\r\nConnection: %s\r\nContent-Length: %d\r\n\r\n%s")
         rubbish = Rubbish(queue, client, number, index)
         name = path.rpartition("/")[2]
+        if name == "leave":
+            return
         if name == "twice":
             client.send(response % (b"keep-alive", len(body), body))
             rubbish.send([client.fileno()])

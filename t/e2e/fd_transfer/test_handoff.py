@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The hand-off itself: every byte reaches the worker once, lighttpd lets go without a word."""
 import hashlib
+import os
 import re
+import signal
 import socket
 import time
 
@@ -132,9 +134,20 @@ def test_1000_handoffs_leave_the_number_of_fds_where_it_was(start, stage):
 
 
 def test_the_access_log_shows_the_handoff(start, stage):
-    server = start(service(stage=stage), accesslog_format='\\"%r\\" %s %{FD_TRANSFER_SERVICE}e')
-    report(request(server, get("/hot/logged")))
-    server.wait_for(r'^"GET /hot/logged HTTP/1.1" 200 /hot/$', log="access")
+    """Service, and what waited in its queue when the request had joined it."""
+    server = start(service(stage=stage, **{"log-status": 299}),
+                   accesslog_format='\\"%r\\" %s %{FD_TRANSFER_SERVICE}e %{FD_TRANSFER_QUEUE}e')
+    pid = report(request(server, get("/hot/")))["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        with server.connect() as one, server.connect() as two:
+            one.sendall(get("/hot/one"))
+            first = server.wait_for(r'^"GET /hot/one HTTP/1.1" 299 /hot/ (\d+)$', log="access")
+            two.sendall(get("/hot/two"))
+            second = server.wait_for(r'^"GET /hot/two HTTP/1.1" 299 /hot/ (\d+)$', log="access")
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert 0 < int(first[1]) < int(second[1])
 
 
 @pytest.mark.raw

@@ -34,11 +34,13 @@ def test_taken_lets_the_duplicate_go(start_fuller):
     assert now["taken"] >= 20 and now["repeated"] == 0
 
 
-def test_a_request_whose_worker_died_is_answered_by_another(start_fuller):
+@pytest.mark.parametrize("method", [b"GET", b"HEAD"])
+def test_a_request_whose_worker_died_is_answered_by_another(start_fuller, method):
     server = start_fuller()
     name = f"die-once-{uuid.uuid4()}"
     try:
-        status, _, body = request(server, get(f"/hot/die-once/{name}"))
+        text = get(f"/hot/die-once/{name}").replace(b"GET", method)
+        status, _, body = request(server, text)  # the worker sends a body with HEAD too
     finally:
         os.unlink(f"/tmp/{name}")
     assert (status, body[:7]) == (200, b"worker ")
@@ -47,10 +49,13 @@ def test_a_request_whose_worker_died_is_answered_by_another(start_fuller):
     server.wait_for(r'fd-transfer.server "/hot/": worker \d+ was killed by signal 9')
 
 
-def test_a_post_whose_worker_died_is_502(start_fuller):
+@pytest.mark.parametrize("head, body", [
+    (b"POST /hot/die HTTP/1.1\r\nHost: t\r\nContent-Length: 5\r\n\r\n", b"hello"),
+    (b"POST /hot/die HTTP/1.1\r\nHost: t\r\nContent-Length: 0\r\n\r\n", b""),
+    (b"DELETE /hot/die HTTP/1.1\r\nHost: t\r\n\r\n", b"")])
+def test_what_must_not_be_repeated_is_502(start_fuller, head, body):
     server = start_fuller()
-    head = b"POST /hot/die HTTP/1.1\r\nHost: t\r\nContent-Length: 5\r\n\r\nhello"
-    status, fields, _ = request(server, head)
+    status, fields, _ = request(server, head + body)
     assert status == 502 and "Connection: close" in fields
     assert counters(server)["unanswered"] == 1
 
@@ -88,6 +93,19 @@ def test_what_waits_in_the_queue_survives_the_workers(start_fuller):
     for sock in socks:
         with sock:
             assert read_response(sock)[0] == 200
+
+
+def test_a_stopped_simple_worker_does_not_delay_the_others(start, stage):
+    """One that answers request after request, and waits in poll(2) or recvmsg(2) between them."""
+    server = start(service(workers=3, stage=stage))
+    pids = {report(request(server, get("/hot/")))["pid"] for _ in range(50)}
+    stopped = pids.pop()
+    os.kill(stopped, signal.SIGSTOP)
+    try:
+        for _ in range(100):
+            assert report(request(server, get("/hot/")))["pid"] != stopped
+    finally:
+        os.kill(stopped, signal.SIGCONT)
 
 
 def test_a_stopped_worker_does_not_delay_the_others(start_fuller):

@@ -32,17 +32,28 @@ def test_400_requests_alternate_on_one_connection(start_return):
     assert wait_for_counter(server, "returned", 200)["handed-over"] == 200
 
 
-def test_pipelined_requests_alternate(start_return):
+def test_400_pipelined_requests_alternate(start_return):
     server = start_return()
     with server.connect() as sock:
-        sock.sendall((get("/hot/") + get("/style.css")) * 20)
+        sock.sendall((get("/hot/") + get("/style.css")) * 200)
         data = b""
-        while data.count(b"HTTP/1.1 200 OK") < 40 or not data.endswith(b"css"):
+        while data.count(b"HTTP/1.1 200 OK") < 400 or not data.endswith(b"css"):
             more = sock.recv(65536)
             assert more, data
             data += more
     bodies = [part.partition(b"\r\n\r\n")[2] for part in data.split(b"HTTP/1.1 200 OK")[1:]]
-    assert [body[:3] for body in bodies] == [b"wor", b"css"] * 20
+    assert [body[:3] for body in bodies] == [b"wor", b"css"] * 200
+    assert counters(server)["handed-over"] == 200
+
+
+def test_a_worker_that_closes_early_ends_the_connection(start_rubbish):
+    """It received the request, closed the socket, and goes on."""
+    server = start_rubbish()
+    with server.connect() as sock:
+        sock.sendall(get("/hot/leave"))
+        assert sock.recv(100) == b""
+    assert request(server, get("/hot/nothing"))[0] == 200
+    assert counters(server)["died"] == 0
 
 
 def test_descriptors_come_and_go(start_return):

@@ -72,6 +72,36 @@ def test_requests_are_answered_out_of_order(front, sample):
     assert asyncio.run(run()) == ["/hot/slow?ms=1", "/hot/slow?ms=1500"]
 
 
+@pytest.mark.parametrize("sample", [name for name in samples.EVENTS if name in samples.WEBSOCKET])
+def test_one_worker_does_everything_at_once_and_out_of_order(front, sample):
+    """1000 event streams, 100 WebSockets, 50 slow requests: /hot/now is answered at once, and every
+    WebSocket too, while the slow ones are still being worked on."""
+    one = front(sample, workers=1)
+
+    async def run():
+        begun, end, slow_ended = asyncio.Semaphore(0), asyncio.Event(), asyncio.Event()
+        streams = [asyncio.create_task(get(one.port, "/hot/events?ms=1000", (begun, end)))
+                   for _ in range(MANY)]
+        for _ in range(MANY):
+            await begun.acquire()
+        sockets = [await websockets.connect(one.url("/hot/echo", "ws"), open_timeout=60)
+                   for _ in range(100)]
+        slow = [asyncio.create_task(get(one.port, "/hot/slow?ms=15000")) for _ in range(50)]
+        for task in slow:
+            task.add_done_callback(lambda _: slow_ended.set())
+        assert b" 200 OK" in await get(one.port, "/hot/now")
+        for number, client in enumerate(sockets):
+            await client.send(f"message {number}")
+        assert [await client.recv() for client in sockets] == [f"message {n}" for n in range(100)]
+        assert not slow_ended.is_set()
+        assert all(b" 200 OK" in answer for answer in await asyncio.gather(*slow))
+        for client in sockets:
+            await client.close()
+        end.set()
+        assert all(b"text/event-stream" in head for head in await asyncio.gather(*streams))
+    asyncio.run(asyncio.wait_for(run(), 110))
+
+
 @pytest.mark.parametrize("sample", samples.WEBSOCKET)
 def test_a_thousand_websockets_at_once(front, sample):
     one = front(sample)
