@@ -12,6 +12,7 @@
 #include "mod_wscgi/daemon.h"
 #include "mod_wscgi/endpoint.h"
 #include "mod_wscgi/program.h"
+#include "mod_wscgi/statistics.h"
 #include "process/pipes.h"
 #include "process/spawn.h"
 
@@ -84,6 +85,7 @@ std::string DaemonPool::spawn(Process& process) {
     });
     if (spawned.pid < 0)
         return std::string(spawned.failed) + " " + arguments[0] + ": " + strerror(spawned.error);
+    count("wscgi.spawned");
     process.pid = spawned.pid;
     process.started = log_monotonic_secs;
     process.due = 0;

@@ -39,6 +39,12 @@ enum class SlowPolicy : uint8_t {
 // What a program's lines are sent as. The names of the option "message-type", in this order.
 enum class MessageType : uint8_t { text, binary };
 
+// The close code for a program that has exited with this status.
+struct CloseCode {
+    int status;
+    uint16_t code;
+};
+
 struct Endpoint {
     std::string prefix;  // of the URL path; "/count" also stands for everything below "/count/"
 
@@ -58,12 +64,15 @@ struct Endpoint {
     SlowPolicy slow = SlowPolicy::drop;
     std::vector<std::string> origins;       // allowed besides the request's own host; "*": any
     std::vector<std::string> subprotocols;  // the favourite first
+    std::vector<CloseCode> close_codes;     // where 1000 and 1011 are not meant
 
     // Bounds. Sizes in bytes, times in seconds.
     uint32_t max_sessions = 0;
     uint32_t max_per_address = 0;  // sessions of one client address
     uint64_t max_message = 0;
-    uint32_t window = 0;  // that may wait, in each direction of each session
+    uint32_t message_rate = 0;   // messages of a client in a second, in the long run
+    uint32_t message_burst = 0;  // and at once
+    uint32_t window = 0;         // that may wait, in each direction of each session
     uint32_t ping_interval = 0;
     uint32_t pong_timeout = 0;
     uint32_t handshake_timeout = 0;

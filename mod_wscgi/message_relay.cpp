@@ -6,6 +6,7 @@
 // Close is answered like any other.
 #include "mod_wscgi/message_relay.h"
 
+#include <algorithm>
 #include <array>
 
 namespace wscgi {
@@ -43,7 +44,8 @@ MessageRelay::MessageRelay(std::unique_ptr<MessageFraming> framing,
       now_(now),
       began_(now),
       heard_(now),
-      active_(now) {}
+      active_(now),
+      allowed_(options.message_burst) {}
 
 void MessageRelay::append_pending() {
     std::array<uint8_t, 2 * ws::max_control_frame> frames;
@@ -66,7 +68,7 @@ void MessageRelay::excuse_silence(int64_t now) {
 bool MessageRelay::from_client(std::span<uint8_t>& bytes, Gathered& gathered) {
     heard_ = now_;
     pinged_ = 0;
-    while (gathered.pieces().size() < gathered_enough) {
+    while (gathered.pieces().size() < gathered_enough && !input_held()) {
         const ws::Event event = connection_.receive(bytes, inflate_space);
         switch (event.type) {
             case EventType::need_input:
@@ -92,13 +94,24 @@ bool MessageRelay::from_client(std::span<uint8_t>& bytes, Gathered& gathered) {
                 break;
         }
     }
-    return true;
+    return !input_held();
+}
+
+// Once nobody is there to read its messages, a client is heard until it closes.
+bool MessageRelay::input_held() const {
+    return options_.message_rate && !allowed_ && !closing_ && !program_ended_;
+}
+
+void MessageRelay::allow_messages(int64_t seconds) {
+    const int64_t more = seconds * options_.message_rate;
+    allowed_ = static_cast<uint32_t>(std::min<int64_t>(options_.message_burst, allowed_ + more));
 }
 
 void MessageRelay::message(const ws::Event& piece, Gathered& gathered) {
     if (program_ended_ || closing_) return;  // nobody is there to read it
     active_ = now_;
     messages_in_ += piece.last;
+    if (allowed_) allowed_ -= piece.last;
     const Refusal refusal = framing_->to_program(piece, gathered);
     if (refusal.code) shut_down(refusal.code, refusal.reason);
 }
@@ -206,12 +219,12 @@ void MessageRelay::program_ended(ProgramEnd end) {
         return;
     }
     switch (end.kind) {
-        case ProgramEnd::Kind::exited:
-            if (end.number == 0)
-                shut_down(ws::close_code::normal, "");
-            else
-                shut_down(ws::close_code::internal_error, "program exited with status " + number);
+        case ProgramEnd::Kind::exited: {
+            const uint16_t code = close_code_of(end.number);
+            const bool well = code == ws::close_code::normal;
+            shut_down(code, well ? "" : "program exited with status " + number);
             break;
+        }
         case ProgramEnd::Kind::killed:
             shut_down(ws::close_code::internal_error, "program was killed by signal " + number);
             break;
@@ -223,6 +236,12 @@ void MessageRelay::program_ended(ProgramEnd end) {
             shut_down(ws::close_code::internal_error, "connection to the daemon was lost");
             break;
     }
+}
+
+uint16_t MessageRelay::close_code_of(int exit_status) const {
+    for (const CloseCode& one : options_.close_codes)
+        if (one.status == exit_status) return one.code;
+    return exit_status == 0 ? ws::close_code::normal : ws::close_code::internal_error;
 }
 
 void MessageRelay::shut_down(uint16_t code, std::string_view reason) {
@@ -239,6 +258,7 @@ void MessageRelay::shut_down(uint16_t code, std::string_view reason) {
 }
 
 void MessageRelay::tick(int64_t now) {
+    allow_messages(now - now_);
     now_ = now;
     if (closing_) {
         overdue_ = overdue_ || now - closing_ >= options_.close_timeout;

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 
+#include "mod_wscgi/endpoint.h"
 #include "mod_wscgi/relay.h"
 #include "ws/connection.h"
 #include "ws/deflate.h"
@@ -20,6 +21,9 @@ struct MessageRelayOptions {
     uint32_t close_timeout = 5;  // seconds until a Close that was not answered ends the session
     uint32_t idle_timeout = 0;   // seconds without a message until the session is closed; 0: never
     uint32_t max_age = 0;        // seconds until the session is closed; 0: never
+    uint32_t message_rate = 0;   // of the client, in a second, in the long run; 0: any
+    uint32_t message_burst = 0;  // of the client, at once
+    std::span<const CloseCode> close_codes;        // for exit statuses; must outlive the relay
     std::optional<ws::DeflateParameters> deflate;  // agreed with the client
 };
 
@@ -31,6 +35,7 @@ class MessageRelay : public Relay {
                  ClientOutput& output, ws::DeflatePool* pool, int64_t now);
 
     bool from_client(std::span<uint8_t>& bytes, Gathered& gathered) override;
+    bool input_held() const override;
     void client_ended() override;
     void from_program(std::span<uint8_t>& bytes, bool end, bool full) override;
     void deliver(const Piece& piece) override;
@@ -51,6 +56,8 @@ class MessageRelay : public Relay {
     void send_ping(std::span<const uint8_t> payload);
     void append_pending();
     void set_outcome(std::string_view text);
+    uint16_t close_code_of(int exit_status) const;
+    void allow_messages(int64_t seconds);
 
     std::unique_ptr<MessageFraming> framing_;
     MessageRelayOptions options_;
@@ -64,6 +71,7 @@ class MessageRelay : public Relay {
     int64_t active_;            // when the last message passed
     int64_t pinged_ = 0;        // when it was asked whether it lives, and has not answered yet
     int64_t closing_ = 0;       // when we sent our Close
+    uint32_t allowed_;          // messages of the client until the next second begins
     bool compressing_ = false;  // the message that is being sent
     bool client_ended_ = false;
     bool program_ended_ = false;

@@ -142,10 +142,13 @@ handler_t handle_trigger(server* srv, void* plugin_data) {
         if (service.pool) service.pool->tick(log_monotonic_secs);
         if (service.shared) service.shared->tick(log_monotonic_secs);
     });
+    Traffic traffic = module.common.traffic;
     for (Session* const session : module.sessions) {
         if (lighty::is_stopping(srv)) session->shut_down();
         session->tick();
+        traffic += session->traffic();
     }
+    show(traffic);
     return HANDLER_GO_ON;
 }
 

@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 
 #include "mod_wscgi/endpoint.h"
+#include "mod_wscgi/statistics.h"
 #include "process/pipes.h"
 #include "process/spawn.h"
 
@@ -107,7 +108,9 @@ bool Program::spawn(const Ends& ends, process::Environment& environment, std::st
         .limits = endpoint_.limits,
     });
     pid_ = spawned.pid;
-    if (pid_ < 0)
+    if (pid_ >= 0)
+        count("wscgi.spawned");
+    else
         error = std::string(spawned.failed) + " " + arguments[0] + ": " + strerror(spawned.error);
     return pid_ >= 0;
 }

@@ -41,8 +41,12 @@ class Relay {
 
     // Bytes of the client, which may be changed in place, are taken from the front of `bytes`; what
     // the program is to read is added to `gathered`, and may lie in `bytes`. True: write what was
-    // gathered, and call again. False: all of them were taken.
+    // gathered, and call again. False: all of them were taken, or input_held().
     virtual bool from_client(std::span<uint8_t>& bytes, Gathered& gathered) = 0;
+
+    // Whether the client talks faster than it may: its bytes are to wait until tick() has allowed
+    // more.
+    virtual bool input_held() const { return false; }
 
     // The client's direction of the connection is at its end, by TCP's means, not WebSocket's.
     virtual void client_ended() = 0;

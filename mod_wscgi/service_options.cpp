@@ -2,14 +2,17 @@
 // The options of one endpoint.
 #include "mod_wscgi/service_options.h"
 
+#include <charconv>
+
 #include "lighty/program_options.h"
+#include "mod_wscgi/applicable_options.h"
 
 namespace wscgi {
 namespace {
 
 void read_program(Service& service, lighty::Options& options) {
     lighty::ProgramOptions program = lighty::read_program_options(options);
-    service.command = std::move(program.command);
+    if (options.has("bin-path")) service.command = std::move(program.command);
     service.directory = std::move(program.directory);
     service.environment = std::move(program.environment);
     service.copied_environment = std::move(program.copied_environment);
@@ -66,6 +69,27 @@ void check_answerer(Service& service, lighty::Options& options) {
                          "leave one of them out");
 }
 
+void read_close_codes(Service& service, lighty::Options& options) {
+    const auto number = [](const std::string& text) {
+        int value = -1;
+        const char* const end = text.data() + text.size();
+        const auto [stop, error] = std::from_chars(text.data(), end, value);
+        return error == std::errc() && stop == end ? value : -1;
+    };
+    for (const auto& [status_text, code_text] : options.table("close-codes")) {
+        const int status = number(status_text), code = number(code_text);
+        if (status < 0 || status > 255)
+            options.fail("close-codes", "\"" + status_text + "\" is no exit status",
+                         "use 0 to 255, as in ( \"3\" => 4003 )");
+        else if (code != ws::close_code::normal && (code < 3000 || code > 4999))
+            options.fail("close-codes", "\"" + code_text + "\" is no close code for programs",
+                         "use 4000 to 4999, which are free for any use, 3000 to 3999, which are "
+                         "registered, or 1000");
+        else
+            service.close_codes.push_back({status, static_cast<uint16_t>(code)});
+    }
+}
+
 void read_contract(Service& service, lighty::Options& options) {
     service.framing = static_cast<FramingKind>(
         options.choice("framing", {"lines", "stream", "packet", "length", "websocket"}, 0));
@@ -79,6 +103,7 @@ void read_contract(Service& service, lighty::Options& options) {
     service.slow = static_cast<SlowPolicy>(options.choice("slow", {"drop", "skip"}, 0));
     service.origins = options.list("origins");
     service.subprotocols = options.list("subprotocols");
+    read_close_codes(service, options);
 }
 
 void check_contract(const Service& service, lighty::Options& options) {
@@ -107,6 +132,10 @@ void read_bounds(Service& service, lighty::Options& options) {
     service.max_sessions = number("max-sessions", 1, 1000000, 256);
     service.max_per_address = number("max-per-address", 1, 1000000, 1000000);
     service.max_message = number("max-message", 1, UINT32_MAX, 64 * 1024 * 1024);
+    service.message_rate = number("message-rate", 0, 1000000, 1000000);
+    service.message_burst = number("message-burst", 1, 1000000, 1000000);
+    if (!options.has("message-burst") && service.message_rate)
+        service.message_burst = service.message_rate;
     service.window = number("window", 4096, 64 * 1024 * 1024, 64 * 1024);
     service.ping_interval = number("ping-interval", 0, day, 30);
     service.pong_timeout = number("pong-timeout", 1, day, 20);
@@ -118,6 +147,17 @@ void read_bounds(Service& service, lighty::Options& options) {
     service.connect_timeout = number("connect-timeout", 1, 3600, 4);
     service.retry_interval = number("retry-interval", 0, 3600, 5);
     service.linger = number("linger", 0, 365 * day, 10);
+}
+
+// What a file found by its extension cannot have: its model is "session", and it is its program.
+void check_assigned(const Service& service, lighty::Options& options) {
+    for (const char* const option :
+         {"model", "bin-path", "arguments", "max-procs", "host", "port", "socket",
+          "connect-timeout", "retry-interval", "scgi", "linger", "slow"})
+        if (options.has(option))
+            options.fail(option, "is not possible for the programs of wscgi.assign",
+                         "leave it out, or make an entry of wscgi.server for this URL");
+    if (!options.failed()) check_applicable(service, options);
 }
 
 }  // namespace
@@ -134,6 +174,7 @@ bool read_service(std::string_view prefix, lighty::Options& options, Service& se
     read_contract(service, options);
     check_contract(service, options);
     read_bounds(service, options);
+    check_applicable(service, options);
     return options.finish();
 }
 
@@ -147,6 +188,7 @@ bool read_assigned_service(lighty::Options& options, Service& service) {
     read_contract(service, options);
     check_contract(service, options);
     read_bounds(service, options);
+    check_assigned(service, options);
     return options.finish();
 }
 

@@ -8,7 +8,6 @@
 #include "lighty/client_stream.h"
 #include "mod_wscgi/framings.h"
 #include "mod_wscgi/scratch.h"
-#include "mod_wscgi/statistics.h"
 
 namespace wscgi {
 namespace {
@@ -59,7 +58,7 @@ bool Session::receive() {
 // What the program wrote waits up to a window; more than that are pongs which a client asks for
 // and does not read.
 bool Session::client_is_read() const {
-    return !backend_->input_blocked() &&
+    return !backend_->input_blocked() && !relay_->input_held() &&
            chunkqueue_length(&r_->write_queue) <= 3 * off_t{service_.window};
 }
 
@@ -72,7 +71,8 @@ bool Session::receive_directly() {
         size_t size = 0;
         switch (lighty::read_directly(r_, scratch, size)) {
             case lighty::Read::some:
-                take_from_client(std::span(scratch).first(size));
+                put_back(&r_->reqbody_queue, std::span(scratch).first(size).subspan(
+                                                 take_from_client(std::span(scratch).first(size))));
                 break;
             case lighty::Read::nothing:
                 return true;
@@ -108,9 +108,10 @@ bool Session::receive_by_queue() {
     return true;
 }
 
-void Session::take_from_client(std::span<uint8_t> bytes) {
+// Returns how many bytes were taken: all of them, unless the client talks faster than it may.
+size_t Session::take_from_client(std::span<uint8_t> bytes) {
     static Gathered gathered;
-    client_bytes_ += static_cast<int64_t>(bytes.size());
+    const size_t size = bytes.size();
     bool more = true;
     while (more) {
         gathered.clear();
@@ -118,6 +119,16 @@ void Session::take_from_client(std::span<uint8_t> bytes) {
         backend_->write(gathered);
     }
     send();  // pongs, and what else the protocol demands
+    client_bytes_ += size - bytes.size();
+    return size - bytes.size();
+}
+
+// What was read, and must wait.
+void Session::put_back(chunkqueue* queue, std::span<const uint8_t> bytes) {
+    if (bytes.empty()) return;
+    buffer* const b = chunkqueue_prepend_buffer_open_sz(queue, bytes.size() + 1);
+    buffer_copy_string_len(b, reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    chunkqueue_prepend_buffer_commit(queue);
 }
 
 // Bytes at the front of the queue, which may be changed in place. Those of a temporary file (where
@@ -142,8 +153,14 @@ bool Session::empty_queue(chunkqueue* queue) {
         const bool in_memory = queue->first->type == chunk::MEM_CHUNK;
         const std::span<uint8_t> bytes = front(queue);
         if (bytes.empty()) return false;
-        take_from_client(bytes);
-        if (in_memory) chunkqueue_mark_written(queue, static_cast<off_t>(bytes.size()));
+        const size_t taken = take_from_client(bytes);
+        if (in_memory) {
+            chunkqueue_mark_written(queue, static_cast<off_t>(taken));
+        } else if (taken < bytes.size()) {
+            put_back(queue, bytes.subspan(taken));
+            queue->bytes_out -= static_cast<off_t>(bytes.size() - taken);
+            queue->bytes_in -= static_cast<off_t>(bytes.size() - taken);
+        }
     }
     lighty::give_window(r_, static_cast<uint32_t>(queue->bytes_out));
     // server.max-request-size is meant for requests: a session may be as long as it likes.
@@ -155,14 +172,14 @@ bool Session::empty_queue(chunkqueue* queue) {
 // ---- Program to client
 
 void Session::append(std::span<const uint8_t> bytes) {
-    program_bytes_ += static_cast<int64_t>(bytes.size());
+    program_bytes_ += bytes.size();
     if (bytes.empty() || outbox.add(bytes)) return;
     send();
     outbox.add(bytes);
 }
 
 void Session::append_copy(std::span<const uint8_t> bytes) {
-    program_bytes_ += static_cast<int64_t>(bytes.size());
+    program_bytes_ += bytes.size();
     if (outbox.add_copy(bytes)) return;
     send();
     outbox.add_copy(bytes);
@@ -272,18 +289,23 @@ void Session::shut_down() {
     send();
 }
 
+Traffic Session::traffic() const {
+    if (!relay_) return {};
+    return {relay_->messages_in(), relay_->messages_out(), client_bytes_, program_bytes_};
+}
+
 void Session::log_end() const {
     const std::string outcome(relay_->outcome());
     log_error(r_->conf.errh, __FILE__, __LINE__,
-              "wscgi %s: %s %s %s ended after %lld s, %llu messages and %lld bytes in, %llu "
-              "messages and %lld bytes out: %s",
+              "wscgi %s: %s %s %s ended after %lld s, %llu messages and %llu bytes in, %llu "
+              "messages and %llu bytes out: %s",
               id_.c_str(), address_.c_str(), r_->target_orig.ptr,
               command_.empty() ? "daemon" : command_.back().c_str(),
               static_cast<long long>(log_monotonic_secs - began_),
               static_cast<unsigned long long>(relay_->messages_in()),
-              static_cast<long long>(client_bytes_),
+              static_cast<unsigned long long>(client_bytes_),
               static_cast<unsigned long long>(relay_->messages_out()),
-              static_cast<long long>(program_bytes_),
+              static_cast<unsigned long long>(program_bytes_),
               outcome.empty() ? "connection lost" : outcome.c_str());
 }
 

@@ -11,6 +11,7 @@
 #include "mod_wscgi/handshake.h"
 #include "mod_wscgi/relay.h"
 #include "mod_wscgi/service.h"
+#include "mod_wscgi/statistics.h"
 #include "ws/deflate.h"
 
 namespace wscgi {
@@ -19,6 +20,7 @@ namespace wscgi {
 struct Common {
     process::ProgramTable programs;
     ws::DeflatePool deflate;
+    Traffic traffic;  // of sessions that have ended
 };
 
 class Session final : ClientOutput, public SharedProgram::Listener {
@@ -41,6 +43,9 @@ class Session final : ClientOutput, public SharedProgram::Listener {
     // The server stops: asks the client to leave. tick() must follow.
     void shut_down();
 
+    // What has passed so far.
+    Traffic traffic() const;
+
   private:
     enum class Stage : uint8_t {
         waiting,    // nothing has been done yet
@@ -58,7 +63,7 @@ class Session final : ClientOutput, public SharedProgram::Listener {
     handler_t read_answer();
     handler_t judge_answer(const ProgramHeaders& headers);
     handler_t upgrade();
-    handler_t refuse(int status, const std::string& reason);
+    handler_t refuse(int status, std::string_view counter, const std::string& reason);
 
     // While it is open
     handler_t relay();
@@ -68,7 +73,8 @@ class Session final : ClientOutput, public SharedProgram::Listener {
     bool receive_by_queue();
     bool empty_queue(chunkqueue* queue);
     std::span<uint8_t> front(chunkqueue* queue);
-    void take_from_client(std::span<uint8_t> bytes);
+    void put_back(chunkqueue* queue, std::span<const uint8_t> bytes);
+    size_t take_from_client(std::span<uint8_t> bytes);
     void transmit();
     size_t room() const;
     void take_from_program(std::span<uint8_t> fresh);
@@ -98,8 +104,8 @@ class Session final : ClientOutput, public SharedProgram::Listener {
     std::vector<uint8_t> unframed_;     // bytes of the program that make no whole piece yet
     int64_t began_;                     // seconds
     off_t written_ = 0;                 // to the client, at the last tick
-    int64_t client_bytes_ = 0;
-    int64_t program_bytes_ = 0;
+    uint64_t client_bytes_ = 0;
+    uint64_t program_bytes_ = 0;
     bool client_ended_ = false;
     bool output_ended_ = false;
     bool program_ended_ = false;

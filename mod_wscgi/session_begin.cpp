@@ -7,6 +7,7 @@
 #include "lighty/client_stream.h"
 #include "lighty/compat.h"
 #include "lighty/options.h"
+#include "lighty/physical_path.h"
 #include "mod_wscgi/environment.h"
 #include "mod_wscgi/frame_relay.h"
 #include "mod_wscgi/framings.h"
@@ -14,7 +15,6 @@
 #include "mod_wscgi/packet.h"
 #include "mod_wscgi/scratch.h"
 #include "mod_wscgi/session.h"
-#include "mod_wscgi/statistics.h"
 
 namespace wscgi {
 namespace {
@@ -49,7 +49,9 @@ handler_t ready(void* context, int) {
 
 std::unique_ptr<Relay> make_relay(const Endpoint& endpoint, const Answer& answer,
                                   ClientOutput& output, ws::DeflatePool& pool) {
-    if (endpoint.framing == FramingKind::websocket) return std::make_unique<FrameRelay>(output);
+    if (endpoint.framing == FramingKind::websocket)
+        return std::make_unique<FrameRelay>(
+            FrameRelayOptions{endpoint.idle_timeout, endpoint.max_age}, output, log_monotonic_secs);
     MessageRelayOptions options;
     options.limits.max_message = endpoint.max_message;
     if (endpoint.framing == FramingKind::packet)
@@ -59,6 +61,9 @@ std::unique_ptr<Relay> make_relay(const Endpoint& endpoint, const Answer& answer
     options.close_timeout = endpoint.close_timeout;
     options.idle_timeout = endpoint.idle_timeout;
     options.max_age = endpoint.max_age;
+    options.message_rate = endpoint.message_rate;
+    options.message_burst = endpoint.message_burst;
+    options.close_codes = endpoint.close_codes;
     options.deflate = answer.deflate;
     return std::make_unique<MessageRelay>(make_framing(endpoint), options, output, &pool,
                                           log_monotonic_secs);
@@ -84,6 +89,7 @@ Session::~Session() {
     --service_.sessions;
     if (--service_.sessions_of_address[address_] == 0) service_.sessions_of_address.erase(address_);
     count("wscgi.sessions", -1);
+    common_.traffic += traffic();
     if (relay_) log_end();
 }
 
@@ -92,10 +98,10 @@ bool Session::program_answers() const {
 }
 
 // What is wrong with the request is said to the client too; what is wrong here is not its business.
-handler_t Session::refuse(int status, const std::string& reason) {
+handler_t Session::refuse(int status, std::string_view counter, const std::string& reason) {
     log_error(r_->conf.errh, __FILE__, __LINE__, "wscgi %s: %s %s refused with %d: %s", id_.c_str(),
               address_.c_str(), r_->target_orig.ptr, status, reason.c_str());
-    count("wscgi.refused." + std::to_string(status));
+    count("wscgi.refused." + std::string(counter));
     stage_ = Stage::ended;
     relay_.reset();
     backend_.reset();
@@ -108,16 +114,20 @@ handler_t Session::begin() {
                   : answer(r_, service_);
     if (!answer_.accepted()) {
         set_fields(r_, answer_);
-        return refuse(answer_.status, answer_.reason);
+        return refuse(answer_.status, answer_.status == 403 ? "origin" : "handshake",
+                      answer_.reason);
     }
     if (service_.sessions > service_.max_sessions)
-        return refuse(503, "\"max-sessions\" are running already");
+        return refuse(503, "max-sessions", "\"max-sessions\" are running already");
     if (service_.sessions_of_address[address_] > service_.max_per_address)
-        return refuse(429, "too many sessions from this address");
+        return refuse(429, "max-per-address", "too many sessions from this address");
+    if (lighty::find_physical_path(r_) != HANDLER_GO_ON)
+        return refuse(r_->http_status >= 300 ? r_->http_status : 500, "other-module",
+                      "refused by another module");
     split_path(r_, service_);
     if (std::string error = fill_environment(environment_, r_, service_, id_, answer_);
         !error.empty())
-        return refuse(400, error);
+        return refuse(400, "handshake", error);
 
     backend_ = make_backend();
     stage_ = Stage::starting;
@@ -142,7 +152,8 @@ handler_t Session::start() {
     std::string error;
     switch (backend_->start(environment_, error)) {
         case Backend::Start::failed:
-            return refuse(service_.model == Model::daemon ? 503 : 500, error);
+            return service_.model == Model::daemon ? refuse(503, "no-daemon", error)
+                                                   : refuse(500, "no-program", error);
         case Backend::Start::pending:
             return HANDLER_WAIT_FOR_EVENT;
         case Backend::Start::ready:
@@ -166,14 +177,16 @@ handler_t Session::read_answer() {
     std::string error;
     switch (read_program_headers(bytes, headers, error)) {
         case HeadersResult::malformed:
-            return refuse(502, "program's header: " + error);
+            return refuse(502, "program-header", "program's header: " + error);
         case HeadersResult::incomplete:
-            if (backend_->output_ended()) return refuse(502, "program ended within its header");
+            if (backend_->output_ended())
+                return refuse(502, "program-header", "program ended within its header");
             if (unframed_.size() > longest_header)
-                return refuse(502, "program's header has no end");
+                return refuse(502, "program-header", "program's header has no end");
             if (log_monotonic_secs - began_ < service_.handshake_timeout)
                 return HANDLER_WAIT_FOR_EVENT;
-            return refuse(504, "program printed no header within \"handshake-timeout\"");
+            return refuse(504, "handshake-timeout",
+                          "program printed no header within \"handshake-timeout\"");
         case HeadersResult::complete:
             break;
     }
@@ -189,9 +202,10 @@ handler_t Session::judge_answer(const ProgramHeaders& headers) {
     const bool optional = service_.framing != FramingKind::websocket;
     if (headers.status == 101 || headers.status == answer_.status) return HANDLER_GO_ON;
     if (optional && (headers.status == 0 || headers.status == 200)) return HANDLER_GO_ON;
-    if (headers.status == 0) return refuse(502, "program's header has no Status");
-    if (headers.status < 300) return refuse(502, "program's status is no answer to an upgrade");
-    return refuse(headers.status, "refused by the program");
+    if (headers.status == 0) return refuse(502, "program-header", "program's header has no Status");
+    if (headers.status < 300)
+        return refuse(502, "program-header", "program's status is no answer to an upgrade");
+    return refuse(headers.status, "by-program", "refused by the program");
 }
 
 handler_t Session::upgrade() {
@@ -202,10 +216,11 @@ handler_t Session::upgrade() {
     http_response_upgrade_read_body_unknown(r_);
     lighty::hold_window(r_);
     chunkqueue_append_chunkqueue(&r_->reqbody_queue, &r_->read_queue);
-    if (service_.framing != FramingKind::websocket) {
-        // We ask a silent client ourselves whether it lives; lighttpd would end it without a word.
-        r_->conf.max_read_idle = r_->conf.max_write_idle = 0xffff;
-    }
+    // A session may be silent for as long as its own bounds allow. We ask a client whether it lives
+    // ourselves, unless its program speaks to it in frames that we do not know: then lighttpd ends
+    // what is not read.
+    r_->conf.max_read_idle = 0xffff;
+    if (service_.framing != FramingKind::websocket) r_->conf.max_write_idle = 0xffff;
     r_->http_status = answer_.status;
     r_->resp_body_started = 1;
     stage_ = Stage::open;

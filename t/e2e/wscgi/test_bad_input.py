@@ -426,7 +426,9 @@ def test_a_client_that_stops_reading_for_good_is_let_go(serve, program, framing)
     connection, though bytes are queued that it will never read."""
     path = program("p", "#!/bin/sh\nprintf 'Status: 101\\n\\n'\nexec yes\n")
     endpoint = {"bin-path": path if framing == "websocket" else "/usr/bin/yes", "framing": framing,
-                "ping-interval": 1, "pong-timeout": 1, "close-timeout": 1, "grace": 1}
+                "close-timeout": 1, "grace": 1}
+    if framing == "lines":
+        endpoint |= {"ping-interval": 1, "pong-timeout": 1}
     server = serve({"/ws": endpoint}, "server.max-write-idle = 3\nserver.max-read-idle = 3\n")
     descriptors = len(server.fds())
     with RawClient(server, request(), buffer=4096) as client:

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """WebSockets on streams of HTTP/2 (RFC 8441), over TLS and with prior knowledge."""
 import asyncio
+import contextlib
 import random
 
 import h2.errors
 import pytest
-from conftest import SAMPLES
+import websockets
+from conftest import SAMPLES, server_directive
 from http2_client import CONNECT_PROTOCOL, Closed, Connection
 
 ECHO_LINES = {"bin-path": "/bin/cat"}
@@ -297,6 +299,42 @@ def test_a_silent_stream_outlives_the_idle_timeouts_of_requests(serve_http2):
             await connection.until(lambda: stream.pings >= 5)
             await echo(stream, "still here")
     run(talk())
+
+
+def test_the_environment_is_the_same_as_over_http_1(start_lighttpd, tmp_path):
+    """But for what differs between any two requests: the session, its port and its key."""
+    vhosts = tmp_path / "vhosts"
+    (vhosts / "127.0.0.1" / "htdocs").mkdir(parents=True)
+    server = start_lighttpd(
+        server_directive({"/env": {"bin-path": "/usr/bin/env"}}) + H2C +
+        f'simple-vhost.server-root = "{vhosts}/"\nsimple-vhost.document-root = "htdocs"\n'
+        f'alias.url = ( "/env/aliased" => "{tmp_path}" )\n',
+        modules=["mod_wscgi", "mod_simple_vhost", "mod_alias"])
+
+    async def over_http_2(path):
+        async with Connection.open(server) as connection:
+            stream = await connection.websocket(path, _authority=f"127.0.0.1:{server.port}")
+            with contextlib.suppress(Closed):
+                while True:
+                    yield await stream.recv()
+
+    async def variables_of(lines):
+        return dict([line.split("=", 1) async for line in lines])
+
+    async def over_http_1(path):
+        async with websockets.connect(server.url(path, "ws"), compression=None,
+                                      user_agent_header=None) as client:
+            async for line in client:
+                yield line
+    for path in ("/env", "/env/more/path?a=b", "/env/aliased/x"):
+        one = run(variables_of(over_http_1(path)))
+        two = run(variables_of(over_http_2(path)))
+        assert one["DOCUMENT_ROOT"].startswith(str(tmp_path)) and one["SCRIPT_FILENAME"]
+        for variables in (one, two):
+            for name in ("UNIQUE_ID", "REMOTE_PORT", "HTTP_SEC_WEBSOCKET_KEY"):
+                variables.pop(name)
+            variables["HTTP_CONNECTION"] = variables["HTTP_CONNECTION"].lower()
+        assert one == two
 
 
 def test_the_environment_is_that_of_an_upgrade_with_tls(serve, tls):
