@@ -103,6 +103,10 @@ bool DaemonConnection::connect_next(std::string& error) {
         error = "no daemon answers:" + (failures_.empty() ? " none is there" : failures_);
         return false;
     }
+    // One that is silent must leave time for those that have not been asked yet.
+    const auto untried = static_cast<int64_t>(daemons_.addresses.size() - tried_.size());
+    const int64_t share = (deadline_ - log_monotonic_secs) / untried;
+    patience_ = log_monotonic_secs + std::max<int64_t>(share, 1);
     tried_.push_back(address);
     address_ = address;
     ++address->connections;
@@ -132,7 +136,7 @@ Backend::Start DaemonConnection::connecting() {
     if (error == 0) {
         auto* const address = reinterpret_cast<struct sockaddr*>(&peer);
         if (getpeername(connecting_.fd(), address, &peer_size) == 0) return Start::ready;
-        if (log_monotonic_secs <= deadline_) return Start::pending;
+        if (log_monotonic_secs <= patience_) return Start::pending;
         error = ETIMEDOUT;
     }
     connection_failed(error);

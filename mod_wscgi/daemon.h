@@ -73,6 +73,7 @@ class DaemonConnection : public ChannelBackend {
     Address* address_ = nullptr;  // that is being tried, or connected to
     std::string failures_;
     int64_t deadline_ = 0;  // for the connection to be there
+    int64_t patience_ = 0;  // and for the one that is being asked
     int64_t ending_ = 0;    // since when it is to end
 };
 
