@@ -130,7 +130,8 @@ def test_1000_handoffs_leave_the_number_of_fds_where_it_was(start, stage):
     before = server.fds()
     for _ in range(1000):
         request(server, get("/hot/"))
-    assert len(server.fds()) <= len(before), (before, server.fds())
+    # The last worker may answer before lighttpd has closed its own descriptor of the socket.
+    server.wait_until(lambda: len(server.fds()) <= len(before), f"no more fds than {before}")
 
 
 def test_the_access_log_shows_the_handoff(start, stage):
