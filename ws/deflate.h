@@ -99,7 +99,9 @@ class PerMessageDeflate {
     PerMessageDeflate& operator=(const PerMessageDeflate&) = delete;
 
     /// Inflates from the front of `input`, which shrinks by what was taken. `last` says that the
-    /// message's last frame ends with `input`. `output` must not be empty.
+    /// message's last frame ends with `input`. `output` must not be empty. A peer that looks back
+    /// beyond the window agreed breaks RFC 7692 section 7.1.2: where that window is smaller than
+    /// 2^15 bytes, it meets bad_data unless this call's own output reaches back that far.
     DeflateProgress inflate(std::span<const uint8_t>& input, bool last, std::span<uint8_t> output);
 
     /// Compresses from the front of `input`, which shrinks by what was taken. `last` says that the
