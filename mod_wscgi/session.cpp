@@ -224,7 +224,7 @@ void Session::take_from_program(std::span<uint8_t> fresh) {
 
 // A message is delivered whole or not at all.
 void Session::deliver(const Piece& piece) {
-    if (stage_ != Stage::open) return;
+    if (stage_ != Stage::open || !relay_->output_wanted()) return;
     const bool slow = chunkqueue_length(&r_->write_queue) >= service_.window;
     const bool is_message = piece.kind == Piece::Kind::message;
     if (slow && service_.slow == SlowPolicy::drop) {

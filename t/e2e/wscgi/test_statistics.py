@@ -70,6 +70,24 @@ def test_messages_to_each_listener_of_a_shared_program_are_counted(serve):
     wait_for(server, sessions=0, spawned=1, messages_in=1, messages_out=5)
 
 
+def test_a_slow_client_of_a_shared_program_is_counted_once(serve, program):
+    path = program("p", "#!/bin/sh\nread go\nyes 0123456789 | head -n 2000000\nexec cat\n")
+    server = serve({"/ws": {"bin-path": path, "model": "shared", "window": 4096}})
+
+    async def talk():
+        client = await websockets.connect(server.url("/ws", "ws"), max_queue=1)
+        client.transport.pause_reading()
+        await client.send("go")
+        server.wait_until(lambda: counters(server).get("slow-dropped"), "the client to be dropped")
+        client.transport.resume_reading()
+        with pytest.raises(websockets.ConnectionClosed):
+            while True:
+                await client.recv()
+        assert client.close_code == 1013
+    asyncio.run(talk())
+    assert counters(server)["slow-dropped"] == 1
+
+
 def test_refusals_are_counted_by_their_reason(serve, program, tmp_path):
     gone = program("gone", "#!/bin/sh\n")
     refuses = program("refuses", "#!/bin/sh\nprintf 'Status: 403\\n\\n'\n")
