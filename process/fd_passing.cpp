@@ -123,9 +123,10 @@ PassingError receive_message(int socket, std::span<std::uint8_t> buffer, Receive
     header.msg_control = control;
     header.msg_controllen = sizeof control;
 
+    // ECONNRESET is said once, by a peer that ended with our messages unread. Its own come after.
     ssize_t size;
     do size = recvmsg(socket, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-    while (size < 0 && errno == EINTR);
+    while (size < 0 && (errno == EINTR || errno == ECONNRESET));
     if (size < 0) return from_errno(errno);
 
     PassingError error = PassingError::none;

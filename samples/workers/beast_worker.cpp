@@ -8,7 +8,9 @@
 //     /hot/events?ms=100   server-sent events, one every 100 ms
 //     /hot/echo            WebSocket
 //
-// After a response the connection goes back to lighttpd. The queue is fd 0.
+// After a response the connection goes back to lighttpd.
+//
+//     beast_worker [--listen PATH] [--http PATH]
 #include <fdworker.h>
 
 // clang-format off: Boost 1.74's awaitable.hpp does not include <utility> by itself.
@@ -20,6 +22,8 @@
 #include <chrono>
 #include <cstdio>
 #include <set>
+
+#include "arguments.h"
 
 namespace {
 
@@ -51,27 +55,23 @@ milliseconds milliseconds_in(beast::string_view target, beast::string_view name,
 
 class Worker {
   public:
+    explicit Worker(fdworker::Intake intake) : intake_(std::move(intake)) {}
+
     int run() {
         asio::co_spawn(io_, receive(), asio::detached);
-        term_.async_wait([this](beast::error_code error, int) {
-            if (!error) drain();
-        });
         io_.run();
-        queue_fd_.release();  // closed by queue_
+        intake_fd_.release();  // closed by intake_
         return 0;
     }
 
   private:
-    // Takes hand-offs from the queue until it ends.
+    // Takes connections until it is time to drain.
     asio::awaitable<void> receive() {
-        queue_.hello();
         while (!draining_) {
-            beast::error_code error;
-            co_await queue_fd_.async_wait(asio::posix::stream_descriptor::wait_read,
-                                          asio::redirect_error(use_awaitable, error));
-            if (error) co_return;
+            co_await intake_fd_.async_wait(asio::posix::stream_descriptor::wait_read,
+                                           use_awaitable);
             fdworker::Handoff handoff;
-            const auto status = queue_.receive(handoff);
+            const auto status = intake_.receive(handoff);
             if (status == fdworker::Status::drained)
                 drain();
             else if (status == fdworker::Status::ok)
@@ -91,8 +91,6 @@ class Worker {
 
     void drain() {
         draining_ = true;
-        queue_fd_.cancel();
-        term_.cancel();
         for (WebSocket* socket : web_sockets_)
             socket->async_close(beast::websocket::close_code::going_away, [](beast::error_code) {});
     }
@@ -117,11 +115,11 @@ class Worker {
         } catch (const boost::system::system_error&) {
         }
         const auto unread = buffer.cdata();
-        if (keep && queue_.return_socket(
+        if (keep && intake_.return_socket(
                         ticket, fd, {static_cast<const char*>(unread.data()), unread.size()}) ==
                         fdworker::Status::ok)
             co_return;  // only our descriptor is closed
-        queue_.taken(ticket);
+        intake_.taken(ticket);
         beast::error_code ignored;
         stream.socket().shutdown(asio::socket_base::shutdown_send, ignored);
     }
@@ -173,7 +171,7 @@ class Worker {
         response.prepare_payload();
         stream.expires_after(io_timeout);
         co_await http::async_write(stream, response, use_awaitable);
-        queue_.taken(ticket);
+        intake_.taken(ticket);
         co_return response.keep_alive();
     }
 
@@ -204,7 +202,7 @@ class Worker {
         head.chunked(true);
         http::response_serializer<http::empty_body> serializer(head);
         co_await http::async_write_header(stream, serializer, use_awaitable);
-        queue_.taken(ticket);
+        intake_.taken(ticket);
         while (!draining_) {
             const std::string event = "data: " + now() + "\n";
             stream.expires_after(io_timeout);
@@ -222,7 +220,7 @@ class Worker {
         socket.set_option(
             beast::websocket::stream_base::timeout::suggested(beast::role_type::server));
         co_await socket.async_accept(request, use_awaitable);
-        queue_.taken(ticket);
+        intake_.taken(ticket);
         web_sockets_.insert(&socket);
         beast::error_code error;
         beast::flat_buffer message;
@@ -237,9 +235,8 @@ class Worker {
     }
 
     asio::io_context io_{1};
-    fdworker::Queue queue_;
-    asio::posix::stream_descriptor queue_fd_{io_, queue_.fd()};
-    asio::signal_set term_{io_, SIGTERM};
+    fdworker::Intake intake_;
+    asio::posix::stream_descriptor intake_fd_{io_, intake_.fd()};
     std::set<WebSocket*> web_sockets_;
     std::size_t sessions_ = 0;
     bool draining_ = false;
@@ -247,4 +244,4 @@ class Worker {
 
 }  // namespace
 
-int main() { return Worker().run(); }
+int main(int argc, char** argv) { return Worker(read_arguments(argc, argv).intake).run(); }

@@ -1,36 +1,81 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // A WebSocket worker on the engine in ws/: an echo on plain epoll. One buffer serves all
-// connections; each keeps only what it could not send, and is not read while it has some.
+// connections: a message is answered from where it was received, all that came in one read by one
+// write. A session keeps only what it could not send, and is not read while it has some.
 //
-// The queue is fd 0. Requests that are no handshake are refused.
+//     echo_worker [--listen PATH] [--http PATH]
+//
+// Requests that are no handshake are refused.
 #include <errno.h>
 #include <fdworker.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 
+#include <algorithm>
 #include <array>
+#include <chrono>
 #include <cstdio>
 #include <memory>
 #include <unordered_map>
 #include <vector>
 
+#include "arguments.h"
 #include "ws/connection.h"
 #include "ws/handshake.h"
 
 namespace {
 
 using Bytes = std::span<std::uint8_t>;
-constexpr std::size_t read_size = 65536;  // bytes
+using Clock = std::chrono::steady_clock;
+constexpr std::size_t read_size = 256 * 1024;         // bytes
+constexpr std::size_t head_max = 65536;               // bytes of a request
+constexpr int unread_max = 30000;                     // milliseconds without a client's ACK
+constexpr auto drain_max = std::chrono::seconds(10);  // for clients to answer our Close
+constexpr std::string_view end_of_head = "\r\n\r\n";
 
 struct Session {
-    explicit Session(fdworker::Handoff handoff)
+    explicit Session(fdworker::Handoff& handoff)
         : client(std::move(handoff.client)), ticket(handoff.ticket) {}
 
     fdworker::Socket client;
     fdworker::Ticket ticket;
+    std::string request;  // until it is answered
+    bool open = false;    // the handshake is done
     ws::Connection connection{ws::Role::server};
     std::vector<std::uint8_t> unsent;  // while there is any, the client is not read
     bool writing = false;              // what epoll is told to wait for
+};
+
+// Pieces that wait to be sent in one go. They stay where they are.
+class Answer {
+  public:
+    bool full() const { return count_ == pieces_.size(); }
+    void add(Bytes bytes) {
+        if (!bytes.empty()) pieces_[count_++] = {bytes.data(), bytes.size()};
+    }
+    // Sends what the socket takes, appends the rest to `unsent`, and is empty.
+    void send(int client, std::vector<std::uint8_t>& unsent) {
+        if (count_ == 0) return;
+        msghdr message{};
+        message.msg_iov = pieces_.data();
+        message.msg_iovlen = count_;
+        const ssize_t sent = unsent.empty() ? sendmsg(client, &message, MSG_NOSIGNAL) : 0;
+        std::size_t skip = std::size_t(std::max<ssize_t>(sent, 0));
+        for (const iovec& piece : std::span(pieces_).first(count_)) {
+            const std::size_t gone = std::min(skip, piece.iov_len);
+            const auto* bytes = static_cast<const std::uint8_t*>(piece.iov_base);
+            unsent.insert(unsent.end(), bytes + gone, bytes + piece.iov_len);
+            skip -= gone;
+        }
+        count_ = 0;
+    }
+
+  private:
+    std::array<iovec, 64> pieces_;
+    std::size_t count_ = 0;
 };
 
 // The request's fields; empty if a line is not of the form `name: value`.
@@ -51,6 +96,13 @@ Bytes bytes_of(std::string& text) {
     return {reinterpret_cast<std::uint8_t*>(text.data()), text.size()};
 }
 
+ws::ServerHandshake handshake_of(std::string_view head, const std::vector<ws::Field>& fields) {
+    ws::Request request;
+    request.method = head.substr(0, head.find(' '));
+    request.fields = fields;
+    return answer(request, {});
+}
+
 std::string response_to(const ws::ServerHandshake& handshake) {
     std::string response = "HTTP/1.1 " + std::to_string(handshake.status) + " ";
     response += handshake.accepted() ? "Switching Protocols\r\n"
@@ -63,65 +115,54 @@ std::string response_to(const ws::ServerHandshake& handshake) {
 
 class Worker {
   public:
-    Worker() {
-        watch(queue_.fd(), EPOLLIN);
-        watch(drain_.fd(), EPOLLIN);
-        queue_.hello();
+    explicit Worker(fdworker::Intake intake) : intake_(std::move(intake)) {
+        epoll_event event{.events = EPOLLIN, .data = {.ptr = nullptr}};
+        epoll_ctl(epoll_.fd(), EPOLL_CTL_ADD, intake_.fd(), &event);
     }
 
     int run() {
         epoll_event events[64];
-        while (!draining_ || !sessions_.empty()) {
-            const int count = epoll_wait(epoll_.fd(), events, 64, -1);
-            for (int i = 0; i < count; ++i) ready(events[i].data.fd);
+        while (!draining_ || (!sessions_.empty() && Clock::now() < end_)) {
+            const int count = epoll_wait(epoll_.fd(), events, 64, draining_ ? 1000 : -1);
+            for (int i = 0; i < count; ++i) {
+                auto* const session = static_cast<Session*>(events[i].data.ptr);
+                session ? ready(*session) : receive();
+            }
         }
         return 0;
     }
 
   private:
-    void watch(int fd, std::uint32_t what, int operation = EPOLL_CTL_ADD) {
-        epoll_event event{.events = what, .data = {.fd = fd}};
-        epoll_ctl(epoll_.fd(), operation, fd, &event);
+    void watch(Session& session, std::uint32_t what, int operation) {
+        epoll_event event{.events = what, .data = {.ptr = &session}};
+        epoll_ctl(epoll_.fd(), operation, session.client.fd(), &event);
     }
 
-    void ready(int fd) {
-        if (fd == drain_.fd() || (fd == queue_.fd() && !receive())) return drain();
-        const auto found = sessions_.find(fd);
-        if (found == sessions_.end()) return;
-        Session& session = *found->second;
-        if (!flush(session) || (session.unsent.empty() && !read(session))) return end(fd);
+    void receive() {
+        fdworker::Handoff handoff;
+        const auto status = intake_.receive(handoff);
+        if (status == fdworker::Status::ok) begin(handoff);
+        if (status == fdworker::Status::drained) drain();
+        if (is_refusal(status))
+            std::fprintf(stderr, "echo_worker: hand-off refused: %s\n", text(status));
+    }
+
+    void begin(fdworker::Handoff& handoff) {
+        const int fd = handoff.client.fd();
+        // A client that is gone, or never reads, ends here too.
+        const int on = 1;
+        setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+        setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &unread_max, sizeof unread_max);
+        Session& session = *(sessions_[fd] = std::make_unique<Session>(handoff));
+        watch(session, EPOLLIN, EPOLL_CTL_ADD);
+        // The first frames may have come with the request; what they have in front of them may be
+        // written over.
+        if (!handle(session, bytes_of(handoff.data))) return end(session);
         settle(session);
     }
 
-    // False when lighttpd has no more for us.
-    bool receive() {
-        fdworker::Handoff handoff;
-        const auto status = queue_.receive(handoff);
-        if (status == fdworker::Status::ok) begin(std::move(handoff));
-        if (is_refusal(status))
-            std::fprintf(stderr, "echo_worker: hand-off refused: %s\n", text(status));
-        return status != fdworker::Status::drained;
-    }
-
-    void begin(fdworker::Handoff handoff) {
-        std::string data = std::move(handoff.data);
-        const std::string_view head = std::string_view(data).substr(0, handoff.head_length);
-        const std::vector<ws::Field> fields = fields_of(head);
-        ws::Request request;
-        request.method = head.substr(0, head.find(' '));
-        request.fields = fields;
-        const ws::ServerHandshake handshake = answer(request, {});
-        const int fd = handoff.client.fd();
-        Session& session = *(sessions_[fd] = std::make_unique<Session>(std::move(handoff)));
-        watch(fd, EPOLLIN);
-        std::string response = response_to(handshake);
-        send(session, bytes_of(response));
-        queue_.taken(session.ticket);
-        if (!handshake.accepted()) return end(fd);
-        // The first frames may have come with the request, which then is the headroom.
-        const Bytes rest = bytes_of(data).subspan(head.size());
-        if (!take(session, rest)) return end(fd);
-        if (draining_) close(session);
+    void ready(Session& session) {
+        if (!flush(session) || (session.unsent.empty() && !read(session))) return end(session);
         settle(session);
     }
 
@@ -130,40 +171,54 @@ class Worker {
         const Bytes space = Bytes(buffer_).subspan(ws::Connection::headroom);
         const ssize_t got = recv(session.client.fd(), space.data(), space.size(), 0);
         if (got < 0) return errno == EAGAIN;
-        return got > 0 && take(session, space.first(std::size_t(got)));
+        return got > 0 && handle(session, space.first(std::size_t(got)));
+    }
+
+    bool handle(Session& session, Bytes bytes) {
+        if (!session.open) return handshake(session, bytes);
+        const bool goes_on = take(session, bytes);
+        if (draining_) leave(session);
+        return goes_on;
+    }
+
+    bool handshake(Session& session, Bytes bytes) {
+        session.request.append(bytes.begin(), bytes.end());
+        const std::size_t end = session.request.find(end_of_head);
+        if (end == std::string::npos) return session.request.size() < head_max;
+
+        std::string request = std::move(session.request);
+        const std::string_view head = std::string_view(request).substr(0, end + end_of_head.size());
+        const std::vector<ws::Field> fields = fields_of(head);
+        const ws::ServerHandshake verdict = handshake_of(head, fields);
+        std::string response = response_to(verdict);
+        answer_.add(bytes_of(response));
+        answer_.send(session.client.fd(), session.unsent);
+        intake_.taken(session.ticket);
+        session.open = verdict.accepted();
+        return session.open && handle(session, bytes_of(request).subspan(head.size()));
     }
 
     // What the client sent, answered piece by piece from where it stands: the header of the
-    // answer goes in front of the payload.
+    // answer goes in front of the payload. False when the connection is over.
     bool take(Session& session, Bytes bytes) {
         ws::Connection& connection = session.connection;
+        std::array<std::uint8_t, ws::max_header_size> header;
+        std::array<std::uint8_t, 2 * ws::max_control_frame> control;
         for (;;) {
             const ws::Event event = connection.receive(bytes);
-            if (event.type == ws::EventType::message) echo(session, event);
-            if (connection.pending()) {
-                std::uint8_t control[2 * ws::max_control_frame];
-                send(session, {control, connection.take_pending(control)});
-            }
+            const bool is_message = event.type == ws::EventType::message;
+            if (is_message && event.payload.empty())
+                answer_.add(connection.send_header(event.opcode, 0, event.last, header).bytes);
+            else if (is_message)
+                answer_.add(connection.send(event.opcode, event.payload, event.last).bytes);
+            if (connection.pending())
+                answer_.add(Bytes(control).first(connection.take_pending(control)));
+            // `header` and `control` serve one piece at a time.
+            if (!is_message || event.payload.empty() || answer_.full())
+                answer_.send(session.client.fd(), session.unsent);
             if (event.type == ws::EventType::need_input) return true;
             if (event.type == ws::EventType::closed) return false;
         }
-    }
-
-    void echo(Session& session, const ws::Event& event) {
-        std::array<std::uint8_t, ws::max_header_size> header;
-        send(session,
-             event.payload.empty()
-                 ? session.connection.send_header(event.opcode, 0, event.last, header).bytes
-                 : session.connection.send(event.opcode, event.payload, event.last).bytes);
-    }
-
-    void send(Session& session, Bytes bytes) {
-        if (session.unsent.empty() && !bytes.empty()) {
-            const ssize_t sent =
-                ::send(session.client.fd(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
-            bytes = bytes.subspan(std::size_t(std::max<ssize_t>(sent, 0)));
-        }
-        session.unsent.insert(session.unsent.end(), bytes.begin(), bytes.end());
     }
 
     // False when the client has gone.
@@ -177,41 +232,47 @@ class Worker {
     }
 
     void settle(Session& session) {
-        if (session.writing == session.unsent.empty()) {
-            session.writing = !session.unsent.empty();
-            watch(session.client.fd(), session.writing ? EPOLLOUT : EPOLLIN, EPOLL_CTL_MOD);
-        }
+        if (session.writing != session.unsent.empty()) return;
+        session.writing = !session.unsent.empty();
+        watch(session, session.writing ? EPOLLOUT : EPOLLIN, EPOLL_CTL_MOD);
     }
 
-    void close(Session& session) {
+    // Says 1001, once, but not in the middle of a message.
+    void leave(Session& session) {
+        ws::Connection& connection = session.connection;
+        if (connection.state() != ws::CloseState::open || connection.sending_message()) return;
         std::uint8_t frame[ws::max_control_frame];
-        send(session, session.connection.send_close(1001, "", frame).bytes);
+        answer_.add(connection.send_close(1001, "", frame).bytes);
+        answer_.send(session.client.fd(), session.unsent);
     }
 
     void drain() {
         draining_ = true;
-        for (const int fd : {queue_.fd(), drain_.fd()}) watch(fd, 0, EPOLL_CTL_DEL);
+        end_ = Clock::now() + drain_max;
         for (const auto& [fd, session] : sessions_) {
-            close(*session);
+            if (session->open) leave(*session);
             settle(*session);
         }
     }
 
-    void end(int fd) {
-        flush(*sessions_[fd]);
-        watch(fd, 0, EPOLL_CTL_DEL);
-        sessions_[fd]->client.end_connection();
+    void end(Session& session) {
+        flush(session);
+        intake_.taken(session.ticket);
+        watch(session, 0, EPOLL_CTL_DEL);
+        const int fd = session.client.fd();
+        session.client.end_connection();
         sessions_.erase(fd);
     }
 
-    fdworker::Queue queue_;
-    fdworker::Socket drain_{fdworker::drain_signal()};
+    fdworker::Intake intake_;
     fdworker::Socket epoll_{epoll_create1(EPOLL_CLOEXEC)};
     std::unordered_map<int, std::unique_ptr<Session>> sessions_;  // by fd
     std::array<std::uint8_t, ws::Connection::headroom + read_size> buffer_;
+    Answer answer_;  // to what is being handled
     bool draining_ = false;
+    Clock::time_point end_;  // of draining
 };
 
 }  // namespace
 
-int main() { return Worker().run(); }
+int main(int argc, char** argv) { return Worker(read_arguments(argc, argv).intake).run(); }

@@ -3,7 +3,7 @@
 // the connection, and returns the connection to lighttpd for anything else or when it falls idle.
 // Its requests have no bodies, so finding the end of a head is all the parsing it needs.
 //
-//     epoll_worker [PREFIX]          the queue is fd 0; PREFIX is /hot/ by default
+//     epoll_worker [--listen PATH] [--http PATH] [PREFIX]          PREFIX is /hot/ by default
 #include <errno.h>
 #include <fdworker.h>
 #include <strings.h>
@@ -16,11 +16,14 @@
 #include <unordered_map>
 #include <vector>
 
+#include "arguments.h"
+
 namespace {
 
 using Clock = std::chrono::steady_clock;
 constexpr std::size_t head_max = 65536;  // bytes
 constexpr auto idle_max = std::chrono::seconds(5);
+constexpr auto write_max = std::chrono::seconds(30);  // for a client that does not read
 constexpr std::size_t batch = 8;  // hand-offs received in a row: siblings want some too
 
 struct Connection {
@@ -50,10 +53,9 @@ std::string_view field(std::string_view head, std::string_view name) {
 
 class Worker {
   public:
-    explicit Worker(std::string_view prefix) : prefix_(prefix) {
-        watch(queue_.fd(), EPOLLIN);
-        watch(drain_.fd(), EPOLLIN);
-        queue_.hello();
+    Worker(fdworker::Intake intake, std::string_view prefix)
+        : intake_(std::move(intake)), prefix_(prefix) {
+        watch(intake_.fd(), EPOLLIN);
     }
 
     int run() {
@@ -61,7 +63,7 @@ class Worker {
         while (!draining_ || !connections_.empty()) {
             const int count = epoll_wait(epoll_.fd(), events, 64, 1000);
             for (int i = 0; i < count; ++i) ready(events[i].data.fd);
-            return_idle();
+            end_idle();
         }
         return 0;
     }
@@ -73,25 +75,22 @@ class Worker {
     }
 
     void ready(int fd) {
-        if (fd == drain_.fd() || (fd == queue_.fd() && !receive())) return drain();
+        if (fd == intake_.fd()) return receive();
         if (const auto found = connections_.find(fd); found != connections_.end())
             serve(found->second);
     }
 
-    void drain() {
-        draining_ = true;
-        for (const int fd : {queue_.fd(), drain_.fd()}) watch(fd, 0, EPOLL_CTL_DEL);
-    }
-
-    // False when lighttpd has no more for us.
-    bool receive() {
+    void receive() {
         for (std::size_t i = 0; i < batch; ++i) {
             fdworker::Handoff handoff;
-            const auto status = queue_.receive(handoff);
-            if (status == fdworker::Status::drained) return false;
-            if (status == fdworker::Status::empty) return true;
+            const auto status = intake_.receive(handoff);
+            if (status == fdworker::Status::empty) return;
+            if (status == fdworker::Status::drained) {
+                draining_ = true;
+                return;
+            }
             if (status != fdworker::Status::ok) {
-                std::fprintf(stderr, "epoll_worker: hand-off refused: %s\n", text(status));
+                std::fprintf(stderr, "epoll_worker: connection refused: %s\n", text(status));
                 continue;
             }
             const int fd = handoff.client.fd();
@@ -100,7 +99,6 @@ class Worker {
             watch(fd, EPOLLIN);
             serve(connection);
         }
-        return true;
     }
 
     void serve(Connection& c) {
@@ -145,7 +143,7 @@ class Worker {
         if (sent < 0 && errno != EAGAIN) return end(c);
         if (sent > 0) {
             c.out.erase(0, std::size_t(sent));
-            queue_.taken(c.ticket);
+            intake_.taken(c.ticket);
         }
         if (!c.out.empty()) return watch(c.client.fd(), EPOLLOUT, EPOLL_CTL_MOD);
         if (c.last || c.in.size() > head_max) return end(c);
@@ -154,13 +152,13 @@ class Worker {
     }
 
     void give_back(Connection& c) {
-        if (queue_.return_socket(c.ticket, c.client.fd(), c.in) != fdworker::Status::ok)
+        if (intake_.return_socket(c.ticket, c.client.fd(), c.in) != fdworker::Status::ok)
             return end(c);
         forget(c);
     }
 
     void end(Connection& c) {
-        queue_.taken(c.ticket);
+        intake_.taken(c.ticket);
         shutdown(c.client.fd(), SHUT_WR);
         forget(c);
     }
@@ -170,17 +168,20 @@ class Worker {
         connections_.erase(c.client.fd());
     }
 
-    void return_idle() {
-        const auto limit = Clock::now() - (draining_ ? Clock::duration(0) : idle_max);
+    void end_idle() {
+        const auto now = Clock::now();
+        const auto patience = draining_ ? Clock::duration(0) : idle_max;
         std::vector<int> idle;
         for (const auto& [fd, c] : connections_)
-            if (c.out.empty() && c.active <= limit) idle.push_back(fd);
-        for (const int fd : idle) give_back(connections_[fd]);
+            if (now - c.active >= (c.out.empty() ? patience : write_max)) idle.push_back(fd);
+        for (const int fd : idle) {
+            Connection& c = connections_[fd];
+            c.out.empty() ? give_back(c) : end(c);
+        }
     }
 
+    fdworker::Intake intake_;
     std::string prefix_;
-    fdworker::Queue queue_;
-    fdworker::Socket drain_{fdworker::drain_signal()};
     fdworker::Socket epoll_{epoll_create1(EPOLL_CLOEXEC)};
     std::unordered_map<int, Connection> connections_;  // by fd
     bool draining_ = false;
@@ -188,4 +189,7 @@ class Worker {
 
 }  // namespace
 
-int main(int argc, char** argv) { return Worker(argc > 1 ? argv[1] : "/hot/").run(); }
+int main(int argc, char** argv) {
+    Arguments arguments = read_arguments(argc, argv, "/hot/");
+    return Worker(std::move(arguments.intake), arguments.argument).run();
+}

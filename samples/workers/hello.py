@@ -16,23 +16,27 @@ wakes.setblocking(False)
 signal.set_wakeup_fd(wakes.fileno())
 signal.signal(signal.SIGTERM, lambda *_: None)
 
+
 while woken not in select.select([queue, woken], [], [])[0]:
     try:
-        message, fds, _, _ = socket.recv_fds(queue, 65568, 16, socket.MSG_DONTWAIT)
+        message, fds, cut, _ = socket.recv_fds(queue, 65568, 16, socket.MSG_DONTWAIT)
     except BlockingIOError:
         continue  # a sibling was faster
-    if not message:
+    if not message and not fds:
         break  # lighttpd has no more for us
-    if len(message) < 32 or message[:6] != b"LFDT\1\1" or not fds:
+    kind, flags, _, _, head, length = struct.unpack("<6sHQIIQ", message[:32].ljust(32))
+    inline, most, due = (0, 1 << 24, 2) if flags & 1 else (length, 65536, 1)
+    if (kind == b"LFDT\1\1" and flags < 8 and 0 < head <= length <= most and len(fds) == due
+            and len(message) == 32 + inline
+            and not cut & (socket.MSG_TRUNC | socket.MSG_CTRUNC)):  # fmt: skip
+        request = (os.pread(fds[1], 65536, 0) if flags & 1 else message[32:]).split(b"\r\n")[0]
+        client = socket.fromfd(fds[0], socket.AF_INET, socket.SOCK_STREAM)
+        with contextlib.suppress(OSError), client:
+            client.settimeout(10)
+            body = b"Hello from worker %d: %s\n" % (os.getpid(), request)
+            client.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nConnection: close\r\n"
+                           b"Content-Length: %d\r\n\r\n%s" % (len(body), body))  # fmt: skip
+            client.shutdown(socket.SHUT_WR)
+    else:
         print("hello.py: not a hand-off", file=sys.stderr)
-        [os.close(fd) for fd in fds]
-        continue
-    *_, flags, _, _, _, length = struct.unpack("<4sBBHQIIQ", message[:32])
-    data = os.pread(fds[1], length, 0) if flags & 1 else message[32:]
-    with contextlib.suppress(OSError), socket.socket(fileno=fds[0]) as client:
-        client.settimeout(10)
-        body = b"Hello from worker %d: %s\n" % (os.getpid(), data.split(b"\r\n")[0])
-        client.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nConnection: close\r\n"
-                       b"Content-Length: %d\r\n\r\n%s" % (len(body), body))  # fmt: skip
-        client.shutdown(socket.SHUT_WR)
-    [os.close(memfd) for memfd in fds[1:]]
+    [os.close(fd) for fd in fds]

@@ -3,13 +3,16 @@
 // that were read from it, and serves HTTP and WebSocket (an echo) as if it had accepted it.
 //
 // libwebsockets keeps the socket, so nothing goes back to lighttpd: after an ordinary response
-// the connection is closed. The queue is fd 0.
+// the connection is closed.
+//
+//     lws_worker [--listen PATH] [--http PATH]
 #include <fdworker.h>
 #include <libwebsockets.h>
-#include <sys/epoll.h>
 #include <unistd.h>
 
 #include <cstdio>
+
+#include "arguments.h"
 
 namespace {
 
@@ -25,7 +28,7 @@ struct Client {
 
 class Worker {
   public:
-    Worker();
+    explicit Worker(fdworker::Intake intake);
     int run() {
         while (context_ != nullptr && (!draining_ || clients_ > 0)) lws_service(context_, 0);
         lws_context_destroy(context_);
@@ -35,7 +38,6 @@ class Worker {
     static int on_event(lws* wsi, lws_callback_reasons reason, void*, void* in, std::size_t size);
 
   private:
-    void watch(int fd);
     void receive();
     void adopt(fdworker::Handoff handoff);
     void drain();
@@ -43,11 +45,7 @@ class Worker {
     int take_piece(lws* wsi, Client& client, const char* piece, std::size_t size);
     int echo(lws* wsi, Client& client);
 
-    fdworker::Queue queue_;
-    fdworker::Socket drain_{fdworker::drain_signal()};
-    // libwebsockets makes what it adopts non-blocking, and the queue is not ours alone; so it
-    // gets an epoll in which the queue is.
-    fdworker::Socket poll_{epoll_create1(EPOLL_CLOEXEC)};
+    fdworker::Intake intake_;
     lws_context* context_ = nullptr;
     const lws_protocols protocols_[2] = {{"echo", &Worker::on_event, 0, 65536, 0, this, 0}, {}};
     fdworker::Ticket adopted_;  // of the socket that is being adopted
@@ -55,7 +53,7 @@ class Worker {
     bool draining_ = false;
 };
 
-Worker::Worker() {
+Worker::Worker(fdworker::Intake intake) : intake_(std::move(intake)) {
     lws_set_log_level(LLL_WARN, nullptr);  // as an error, version 4.1 logs each adoption
     lws_context_creation_info info{};
     info.port = CONTEXT_PORT_NO_LISTEN_SERVER;
@@ -65,26 +63,15 @@ Worker::Worker() {
     info.max_http_header_data = 65535;
     context_ = lws_create_context(&info);
     if (context_ == nullptr) return;
-    watch(queue_.fd());
-    watch(drain_.fd());
-    lws_sock_file_fd_type poll;
-    poll.filefd = poll_.fd();
+    lws_sock_file_fd_type fd;
+    fd.filefd = dup(intake_.fd());  // which libwebsockets will close
     lws_adopt_descriptor_vhost(lws_get_vhost_by_name(context_, "default"), LWS_ADOPT_RAW_FILE_DESC,
-                               poll, "echo", nullptr);
-    queue_.hello();
-}
-
-void Worker::watch(int fd) {
-    epoll_event event{.events = EPOLLIN, .data = {.fd = fd}};
-    epoll_ctl(poll_.fd(), EPOLL_CTL_ADD, fd, &event);
+                               fd, "echo", nullptr);
 }
 
 void Worker::receive() {
-    epoll_event event;
-    if (draining_ || epoll_wait(poll_.fd(), &event, 1, 0) != 1) return;
-    if (event.data.fd == drain_.fd()) return drain();
     fdworker::Handoff handoff;
-    const auto status = queue_.receive(handoff);
+    const auto status = intake_.receive(handoff);
     if (status == fdworker::Status::drained) return drain();
     if (status == fdworker::Status::ok) return adopt(std::move(handoff));
     if (is_refusal(status))
@@ -100,8 +87,6 @@ void Worker::adopt(fdworker::Handoff handoff) {
 
 void Worker::drain() {
     draining_ = true;
-    for (const int fd : {queue_.fd(), drain_.fd()})
-        epoll_ctl(poll_.fd(), EPOLL_CTL_DEL, fd, nullptr);
     lws_callback_on_writable_all_protocol(context_, &protocols_[0]);
 }
 
@@ -116,7 +101,7 @@ int Worker::answer(lws* wsi, Client& client) {
         return -1;
     std::copy(body.begin(), body.end(), at);
     lws_write(wsi, start, std::size_t(at - start) + body.size(), LWS_WRITE_HTTP_FINAL);
-    queue_.taken(client.ticket);
+    intake_.taken(client.ticket);
     return -1;  // close
 }
 
@@ -165,7 +150,7 @@ int Worker::on_event(lws* wsi, lws_callback_reasons reason, void*, void* in, std
         case LWS_CALLBACK_HTTP:
             return worker->answer(wsi, *client);
         case LWS_CALLBACK_ESTABLISHED:
-            worker->queue_.taken(client->ticket);
+            worker->intake_.taken(client->ticket);
             if (worker->draining_) lws_callback_on_writable(wsi);
             return 0;
         case LWS_CALLBACK_RECEIVE:
@@ -174,7 +159,7 @@ int Worker::on_event(lws* wsi, lws_callback_reasons reason, void*, void* in, std
             return worker->echo(wsi, *client);
         case LWS_CALLBACK_WSI_DESTROY:
             if (client == nullptr) return 0;
-            worker->queue_.taken(client->ticket);
+            worker->intake_.taken(client->ticket);
             delete client;
             --worker->clients_;
             return 0;
@@ -185,4 +170,4 @@ int Worker::on_event(lws* wsi, lws_callback_reasons reason, void*, void* in, std
 
 }  // namespace
 
-int main() { return Worker().run(); }
+int main(int argc, char** argv) { return Worker(read_arguments(argc, argv).intake).run(); }

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // libfdworker: what a worker of lighttpd's mod_fd_transfer needs. It receives clients' sockets
 // with the bytes read from them, tells the server, gives sockets back. It has no event loop (it
-// gives fds to poll, and never blocks), no HTTP parser and no threads; it throws nothing. One
-// Queue is used by one thread at a time. The record on the wire: doc/handoff-record.md.
+// gives one fd to poll, and never blocks), no HTTP parser and no threads; it throws nothing. An
+// Intake is used by one thread at a time. The record on the wire: doc/handoff-record.md.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -32,6 +31,7 @@ enum class Status : std::uint8_t {
     short_memfd,      // the memfd holds less than the record says
     not_for_workers,  // a kind that only workers send
     not_a_socket,     // the fd is no stream socket
+    not_returnable,   // return_socket(): an ordinary connection, or its server has gone
     // Something else went wrong: see errno.
     system_error,
 };
@@ -66,10 +66,12 @@ class Socket {
 struct Ticket {
     std::uint64_t id = 0;
     std::uint32_t socket_index = 0;
+    std::uint32_t queue = 0;  // where it came from; 0: an ordinary connection, told to nobody
     bool wants_taken = false;
 };
 
-// A client's socket (O_NONBLOCK) and the first bytes of its stream.
+// A client's socket (O_NONBLOCK) and the first bytes of its stream. An ordinary connection, from a
+// listening socket, comes in the same form, with no bytes read.
 struct Handoff {
     Socket client;
     std::string data;             // the request's head, then what was read after it
@@ -81,21 +83,37 @@ struct Handoff {
     std::string_view rest() const { return std::string_view(data).substr(head_length); }
 };
 
-// The worker's end of the queue. Siblings may receive from the same socket.
-class Queue {
+// Everything a worker gets connections from, behind one fd to poll:
+//   - the queue on fd 0, of a worker that lighttpd started;
+//   - sockets inherited by systemd's LISTEN_FDS convention, and paths to listen at: on a
+//     SOCK_SEQPACKET one lighttpd connects and sends hand-offs, a SOCK_STREAM one brings the
+//     ordinary HTTP/1.1 connections of mod_proxy (requests over TLS and HTTP/2);
+//   - SIGTERM, which is blocked in this thread and means the same as the end of the queue on fd 0:
+//     drain.
+// It says hello on each queue, so every hand-off must end in taken() or return_socket().
+class Intake {
   public:
-    // Takes ownership of `fd`, a connected unix SOCK_SEQPACKET socket; its flags are not changed.
-    explicit Queue(int fd = 0);
-    Queue(Queue&&) = default;
-    Queue& operator=(Queue&&) = default;
+    // Finds fd 0, LISTEN_FDS and SIGTERM. To be made before threads start.
+    Intake();
+    Intake(Intake&&) noexcept;
+    Intake& operator=(Intake&&) noexcept;
+    ~Intake();
+
+    // Takes a socket from elsewhere, of any of the kinds above. `system_error`: none of them (it
+    // is closed; errno is ENOTSOCK or EINVAL).
+    Status add(Socket socket);
+    // Listens at `path` for lighttpd's hand-offs, or for ordinary connections. A socket file on
+    // which nobody listens is replaced. `system_error`: see errno.
+    Status listen_for_handoffs(const char* path);
+    Status listen_for_connections(const char* path);
+    // True if there is nothing that could ever bring a connection.
+    bool empty() const;
 
     // Readable when receive() has something to say.
-    int fd() const { return socket_.fd(); }
-
-    // "This process says taken." Once per process, before the first receive().
-    void hello();
-    // The next hand-off into `handoff`, whose former contents are closed. After `ok` there may be
-    // more; `empty` is normal when siblings are faster.
+    int fd() const;
+    // The next connection into `handoff`, whose former contents are closed. After `ok` there may
+    // be more; `empty` is normal when siblings are faster. Once it has said `drained`, fd() is
+    // silent and listening sockets are closed.
     Status receive(Handoff& handoff);
     // To be called right after the first bytes of the response were written: the server forgets
     // its duplicate. Does nothing if the server does not wait for it, or was told.
@@ -104,48 +122,13 @@ class Queue {
     // read from the client that belong to later requests. On `ok` the caller closes its fd and
     // does not touch the connection again; otherwise nothing has happened.
     Status return_socket(Ticket& ticket, int client, std::string_view unread = {});
-    // Sends notes that had no room before. receive() does it too.
-    void flush();
+    // Answers `status` (such as 503) with `reason` as a short text and ends the connection. Meant
+    // for the start of a response: writes what the socket takes at once.
+    void refuse(Handoff handoff, int status, std::string_view reason);
 
   private:
-    Status fill(Handoff& handoff, std::size_t message_size, class Message& message);
-    void tell(std::uint8_t kind, std::uint64_t id);
-
-    Socket socket_;
-    std::unique_ptr<std::uint8_t[]> buffer_;
-    struct Note {
-        std::uint8_t kind;
-        std::uint64_t id;
-    };
-    std::deque<Note> unsent_;  // bounded: the oldest is dropped
+    class Sources;
+    std::unique_ptr<Sources> sources_;
 };
-
-// For external workers: a listening unix SOCK_SEQPACKET socket to which the server connects. Each
-// accepted connection is a queue; its `drained` ends that queue only.
-class Listener {
-  public:
-    // Takes ownership of a listening socket, such as one inherited by LISTEN_FDS.
-    explicit Listener(int fd = -1) : socket_(fd) {}
-    // Listens at `path`; replaces a socket file on which nobody listens. `system_error`: errno.
-    Status open(const char* path);
-    int fd() const { return socket_.fd(); }
-    // The accepted socket, for Queue; -1 if a sibling was faster.
-    int accept();
-
-  private:
-    Socket socket_;
-};
-
-// The first listening stream socket among the fds that LISTEN_FDS announces, non-blocking and
-// close-on-exec: mod_proxy's connections (TLS, HTTP/2) arrive there. -1 if there is none.
-int inherited_stream_listener();
-
-// Blocks SIGTERM in this thread and gives an fd that is readable when it was sent: then receive no
-// more, finish what is in work, exit with 0. To be called before threads start. -1: see errno.
-int drain_signal();
-
-// Answers `status` (such as 503) with `reason` as a short text and ends the connection. Meant for
-// the start of a response: writes what the socket takes at once.
-void refuse(Queue& queue, Handoff handoff, int status, std::string_view reason);
 
 }  // namespace fdworker

@@ -143,6 +143,21 @@ START_TEST(a_closed_peer_is_end_of_file_and_no_signal) {
 }
 END_TEST
 
+START_TEST(what_a_peer_sent_before_it_died_arrives_even_if_it_left_messages_unread) {
+    Pair pair;
+    const int passed[] = {0};
+    ck_assert(send_message(pair.sender(), bytes("x"), {}, passed) == PassingError::none);
+    ck_assert(send_message(pair.receiver(), bytes("unread"), {}, {}) == PassingError::none);
+    close(pair.ends[0]);
+    std::uint8_t buffer[8];
+    ReceivedMessage message;
+    ck_assert(receive_message(pair.receiver(), buffer, message) == PassingError::none);
+    ck_assert_uint_eq(message.fds.count(), 1);
+    ck_assert(receive_message(pair.receiver(), buffer, message) == PassingError::peer_closed);
+    pair.ends[0] = dup(0);
+}
+END_TEST
+
 // What refusing has in common: the error, every fd closed, and the next message is received.
 void refused(Pair& pair, std::size_t buffer_size, PassingError expected, int fds_before) {
     std::vector<std::uint8_t> buffer(buffer_size);
@@ -212,6 +227,7 @@ int main() {
     tcase_add_test(tests, receiving_never_blocks_and_leaves_the_socket_blocking);
     tcase_add_test(tests, a_full_queue_says_would_block);
     tcase_add_test(tests, a_closed_peer_is_end_of_file_and_no_signal);
+    tcase_add_test(tests, what_a_peer_sent_before_it_died_arrives_even_if_it_left_messages_unread);
     tcase_add_test(tests, a_message_longer_than_the_buffer_is_refused);
     tcase_add_test(tests, more_fds_than_any_record_are_refused);
     tcase_add_test(tests, fds_the_kernel_dropped_are_refused);

@@ -135,6 +135,16 @@ def test_the_end_of_the_queue_means_drain(bench):
         bench.queue.receive()
 
 
+def test_what_waits_when_the_server_dies_with_notes_unread_is_received(bench):
+    bench.queue.hello()
+    bench.send(encode(GOOD) + REQUEST, [bench.accepted.fileno()])
+    bench.server.close()
+    with bench.queue.receive() as handoff:
+        assert handoff.data == REQUEST
+    with pytest.raises(QueueClosed):
+        bench.queue.receive()
+
+
 def test_taken_is_said_once_and_only_if_wanted(bench):
     for flags in (0, 4):
         bench.send(changed(flags=flags) + REQUEST, [bench.accepted.fileno()])

@@ -4,20 +4,15 @@
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <fcntl.h>
-#include <fdworker.h>
-#include <poll.h>
-#include <signal.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <cstring>
 #include <string>
 #include <vector>
 
-#include "process/fd_passing.h"
-#include "process/handoff_record.h"
+#include "worker/cpp/queue.h"
 
 // clang-format off: check.h defines fail() as a macro, so it comes after the C++ headers.
 #include <check.h>
@@ -41,7 +36,7 @@ int open_fds() {
 // A server's end, a worker's queue, and a client's connection to hand over.
 struct Bench {
     int server = -1, client = -1, accepted = -1;
-    fdworker::Queue queue{connect_queue()};
+    fdworker::Queue queue{fdworker::Socket(connect_queue())};
 
     int connect_queue() {
         int ends[2];
@@ -186,7 +181,7 @@ END_TEST
 
 START_TEST(taken_is_said_once_and_only_if_wanted) {
     Bench bench;
-    fdworker::Ticket wanted{.id = 9, .socket_index = 0, .wants_taken = true}, unwanted{.id = 8};
+    fdworker::Ticket wanted{.id = 9, .wants_taken = true}, unwanted{.id = 8};
     bench.queue.hello();
     bench.queue.taken(unwanted);
     bench.queue.taken(wanted);
@@ -203,7 +198,7 @@ END_TEST
 START_TEST(a_note_without_room_goes_out_later) {
     Bench bench;
     for (int id = 1; id <= 1000; ++id) {
-        fdworker::Ticket ticket{.id = std::uint64_t(id), .socket_index = 0, .wants_taken = true};
+        fdworker::Ticket ticket{.id = std::uint64_t(id), .wants_taken = true};
         bench.queue.taken(ticket);
     }
     for (std::uint64_t id = 1; id <= 1000; ++id) {
@@ -216,7 +211,7 @@ END_TEST
 
 START_TEST(a_socket_is_returned_with_its_unread_bytes) {
     Bench bench;
-    fdworker::Ticket ticket{.id = 9, .socket_index = 3, .wants_taken = true};
+    fdworker::Ticket ticket{.id = 9, .socket_index = 3, .queue = 1, .wants_taken = true};
     for (const std::size_t size : {0u, 5u, 65536u, 65537u, 300000u}) {
         const std::string unread(size, 'x');
         ck_assert(bench.queue.return_socket(ticket, bench.accepted, unread) == Status::ok);
@@ -234,7 +229,7 @@ END_TEST
 
 START_TEST(a_full_queue_returns_nothing_and_keeps_the_ticket) {
     Bench bench;
-    fdworker::Ticket ticket{.id = 9, .socket_index = 3, .wants_taken = true};
+    fdworker::Ticket ticket{.id = 9, .socket_index = 3, .queue = 1, .wants_taken = true};
     Status status = Status::ok;
     for (int i = 0; i < 100000 && status == Status::ok; ++i) {
         ticket.wants_taken = true;
@@ -256,73 +251,6 @@ START_TEST(the_end_of_the_queue_means_drain) {
 }
 END_TEST
 
-START_TEST(a_refusal_is_a_whole_response_and_ends_the_connection) {
-    Bench bench;
-    HandoffRecord record = bench.record();
-    bench.send(record, request, {bench.accepted});
-    fdworker::Handoff handoff;
-    ck_assert(bench.queue.receive(handoff) == Status::ok);
-    ck_assert_int_eq(send(bench.client, "unread body", 11, 0), 11);
-    refuse(bench.queue, std::move(handoff), 503, "Service Unavailable");
-    std::string response(4096, '\0');
-    response.resize(std::size_t(recv(bench.client, response.data(), response.size(), 0)));
-    ck_assert(response.starts_with("HTTP/1.1 503 Service Unavailable\r\n"));
-    ck_assert(response.ends_with("\r\nContent-Length: 24\r\n\r\n503 Service Unavailable\n"));
-    char end;
-    ck_assert_int_eq(recv(bench.client, &end, 1, 0), 0);
-}
-END_TEST
-
-START_TEST(a_listener_accepts_queues_and_replaces_a_stale_socket_file) {
-    const std::string path = "/tmp/fdworker-test-" + std::to_string(getpid());
-    for (int round = 0; round < 2; ++round) {  // the second finds the file of the first
-        fdworker::Listener listener;
-        ck_assert(listener.open(path.c_str()) == Status::ok);
-        ck_assert_int_eq(listener.accept(), -1);
-        sockaddr_un address{};
-        address.sun_family = AF_UNIX;
-        std::strcpy(address.sun_path, path.c_str());
-        const fdworker::Socket server(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
-        ck_assert_int_eq(
-            connect(server.fd(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
-        fdworker::Queue queue(listener.accept());
-        fdworker::Handoff handoff;
-        ck_assert(queue.receive(handoff) == Status::empty);
-
-        fdworker::Listener second;  // somebody listens there
-        ck_assert(second.open(path.c_str()) == Status::system_error);
-        ck_assert_int_eq(errno, EADDRINUSE);
-    }
-    unlink(path.c_str());
-    fdworker::Listener listener;
-    ck_assert(listener.open(std::string(200, 'x').c_str()) == Status::system_error);
-    ck_assert_int_eq(errno, ENAMETOOLONG);
-}
-END_TEST
-
-START_TEST(sigterm_makes_the_drain_signal_readable) {
-    const fdworker::Socket drain(fdworker::drain_signal());
-    pollfd wait{drain.fd(), POLLIN, 0};
-    ck_assert_int_eq(poll(&wait, 1, 0), 0);
-    raise(SIGTERM);
-    ck_assert_int_eq(poll(&wait, 1, 1000), 1);
-}
-END_TEST
-
-START_TEST(a_stream_listener_is_found_by_listen_fds) {
-    Bench bench;  // whose fds are 3 and up: none of them listens
-    setenv("LISTEN_FDS", "20", 1);
-    unsetenv("LISTEN_PID");
-    ck_assert_int_eq(fdworker::inherited_stream_listener(), -1);
-    const fdworker::Socket listener(socket(AF_INET, SOCK_STREAM, 0));
-    ck_assert_int_eq(listen(listener.fd(), 1), 0);
-    ck_assert_int_eq(fdworker::inherited_stream_listener(), listener.fd());
-    ck_assert(fcntl(listener.fd(), F_GETFL) & O_NONBLOCK);
-    setenv("LISTEN_PID", "1", 1);
-    ck_assert_int_eq(fdworker::inherited_stream_listener(), -1);
-}
-END_TEST
-
 }  // namespace
 
 int main() {
@@ -338,10 +266,6 @@ int main() {
     tcase_add_test(tests, a_socket_is_returned_with_its_unread_bytes);
     tcase_add_test(tests, a_full_queue_returns_nothing_and_keeps_the_ticket);
     tcase_add_test(tests, the_end_of_the_queue_means_drain);
-    tcase_add_test(tests, a_refusal_is_a_whole_response_and_ends_the_connection);
-    tcase_add_test(tests, a_listener_accepts_queues_and_replaces_a_stale_socket_file);
-    tcase_add_test(tests, sigterm_makes_the_drain_signal_readable);
-    tcase_add_test(tests, a_stream_listener_is_found_by_listen_fds);
     suite_add_tcase(suite, tests);
     SRunner* runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);

@@ -35,9 +35,12 @@ def receive(sock: socket.socket) -> tuple[bytes, Fds, int]:
     Raises BlockingIOError when there is nothing to receive, RecordError when the message is too
     long or lost fds on the way.
     """
-    data, control, flags, _ = sock.recvmsg(
-        MESSAGE_MAX, CONTROL_SIZE, socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
-    )
+    arguments = MESSAGE_MAX, CONTROL_SIZE, socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
+    try:
+        data, control, flags, _ = sock.recvmsg(*arguments)
+    except ConnectionResetError:
+        # Said once, by a peer that ended with our messages unread. Its own come after.
+        data, control, flags, _ = sock.recvmsg(*arguments)
     fds, sender = Fds(), 0
     for level, kind, content in control:
         ints = array.array("i", content[: len(content) // 4 * 4])

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The queue: receiving hand-offs, telling the server about them, giving sockets back.
-#include "worker/cpp/fdworker.h"
+#include "worker/cpp/queue.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -11,18 +11,12 @@
 #include <array>
 #include <utility>
 
-#include "process/fd_passing.h"
-#include "process/handoff_record.h"
-
 namespace fdworker {
 
 using process::HandoffError;
 using process::HandoffKind;
 using process::HandoffRecord;
 using process::PassingError;
-
-// Only this file knows process/'s types; the installed header stands alone.
-class Message : public process::ReceivedMessage {};
 
 namespace {
 
@@ -124,6 +118,8 @@ const char* text(Status status) {
             return "record is of a kind that only a worker sends";
         case Status::not_a_socket:
             return "the record's file descriptor is no stream socket";
+        case Status::not_returnable:
+            return "the connection cannot be returned: no server waits for it";
         case Status::system_error:
             return "system error";
         default:
@@ -153,16 +149,17 @@ void Socket::end_connection() {
     close();
 }
 
-Queue::Queue(int fd)
-    : socket_(fd), buffer_(std::make_unique<std::uint8_t[]>(process::handoff_message_max)) {}
+Queue::Queue(Socket socket)
+    : socket_(std::move(socket)),
+      buffer_(std::make_unique<std::uint8_t[]>(process::handoff_message_max)) {}
 
-void Queue::hello() { tell(std::uint8_t(HandoffKind::hello), 0); }
+void Queue::hello() { tell(HandoffKind::hello, 0); }
 
 void Queue::taken(Ticket& ticket) {
-    if (std::exchange(ticket.wants_taken, false)) tell(std::uint8_t(HandoffKind::taken), ticket.id);
+    if (std::exchange(ticket.wants_taken, false)) tell(HandoffKind::taken, ticket.id);
 }
 
-void Queue::tell(std::uint8_t kind, std::uint64_t id) {
+void Queue::tell(HandoffKind kind, std::uint64_t id) {
     if (unsent_.size() == unsent_max) unsent_.pop_front();
     unsent_.push_back({kind, id});
     flush();
@@ -170,8 +167,7 @@ void Queue::tell(std::uint8_t kind, std::uint64_t id) {
 
 void Queue::flush() {
     while (!unsent_.empty()) {
-        const HandoffRecord record{.kind = HandoffKind(unsent_.front().kind),
-                                   .id = unsent_.front().id};
+        const HandoffRecord record{.kind = unsent_.front().kind, .id = unsent_.front().id};
         std::array<std::uint8_t, process::handoff_header_size> header;
         encode_handoff(record, header);
         const Status status = from(process::send_message(fd(), header, {}, {}));
@@ -186,17 +182,17 @@ void Queue::flush() {
 Status Queue::receive(Handoff& handoff) {
     flush();
     handoff = Handoff{};
-    Message message;
+    process::ReceivedMessage message;
     const auto error =
         process::receive_message(fd(), {buffer_.get(), process::handoff_message_max}, message);
     if (error != PassingError::none) return from(error);
-    return fill(handoff, message.size, message);
+    return fill(handoff, message);
 }
 
-Status Queue::fill(Handoff& handoff, std::size_t message_size, Message& message) {
+Status Queue::fill(Handoff& handoff, process::ReceivedMessage& message) {
     HandoffRecord record;
     const Status status =
-        from(decode_handoff({buffer_.get(), message_size}, message.fds.count(), record));
+        from(decode_handoff({buffer_.get(), message.size}, message.fds.count(), record));
     if (status != Status::ok) return status;
     if (record.kind != HandoffKind::request) return Status::not_for_workers;
     if (!is_stream_socket(message.fds[0])) return Status::not_a_socket;
@@ -210,7 +206,7 @@ Status Queue::fill(Handoff& handoff, std::size_t message_size, Message& message)
     }
     handoff.head_length = record.head_length;
     handoff.raw_stage = record.raw_stage();
-    handoff.ticket = {record.id, record.socket_index, record.wants_taken()};
+    handoff.ticket = {record.id, record.socket_index, 0, record.wants_taken()};
     handoff.client = Socket(message.fds.release(0));
     fcntl(handoff.client.fd(), F_SETOWN, getpid());  // which worker holds it
     return Status::ok;

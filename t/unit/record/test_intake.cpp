@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// libfdworker's Intake: every kind of source behind one fd, draining, refusals.
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <fdworker.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <string>
+
+#include "process/fd_passing.h"
+#include "process/handoff_record.h"
+#include "t/unit/suite.h"
+
+using namespace process;
+using fdworker::Handoff;
+using fdworker::Intake;
+using fdworker::Socket;
+using fdworker::Status;
+
+namespace {
+
+const std::string request = "GET /hot/ HTTP/1.1\r\nHost: a\r\n\r\n";
+
+struct Pair {
+    explicit Pair(int type) {
+        int ends[2];
+        ck_assert_int_eq(socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, ends), 0);
+        ours = Socket(ends[0]);
+        theirs = Socket(ends[1]);
+    }
+    Socket ours, theirs;
+};
+
+// Hands a new connection over; the client's end of it.
+Socket hand_over(int server) {
+    Pair connection(SOCK_STREAM);
+    const HandoffRecord record{.flags = handoff_wants_taken,
+                               .id = 7,
+                               .socket_index = 3,
+                               .head_length = std::uint32_t(request.size()),
+                               .data_length = request.size()};
+    std::uint8_t header[handoff_header_size];
+    encode_handoff(record, header);
+    const int fd = connection.theirs.fd();
+    const auto* data = reinterpret_cast<const std::uint8_t*>(request.data());
+    ck_assert(send_message(server, header, {data, request.size()}, {&fd, 1}) == PassingError::none);
+    return std::move(connection.ours);
+}
+
+HandoffKind told(int server) {
+    std::uint8_t buffer[handoff_message_max];
+    ReceivedMessage message;
+    ck_assert(receive_message(server, buffer, message) == PassingError::none);
+    HandoffRecord record;
+    ck_assert(decode_handoff({buffer, message.size}, message.fds.count(), record) ==
+              HandoffError::none);
+    return record.kind;
+}
+
+bool readable(int fd) {
+    pollfd wait{fd, POLLIN, 0};
+    return poll(&wait, 1, 0) == 1;
+}
+
+Socket connect_to(const std::string& path, int type) {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    std::strcpy(address.sun_path, path.c_str());
+    Socket server(socket(AF_UNIX, type | SOCK_CLOEXEC, 0));
+    ck_assert_int_eq(connect(server.fd(), reinterpret_cast<sockaddr*>(&address), sizeof address),
+                     0);
+    return server;
+}
+
+std::string path_of(const char* name) {
+    return "/tmp/fdworker-test-" + std::to_string(getpid()) + name;
+}
+
+START_TEST(nothing_at_hand_is_empty) {
+    close(0);
+    const Intake intake;
+    ck_assert(intake.empty());
+    ck_assert(!readable(intake.fd()));
+}
+END_TEST
+
+START_TEST(a_queue_on_fd_0_is_found_and_greeted) {
+    Pair queue(SOCK_SEQPACKET);
+    dup2(queue.theirs.fd(), 0);
+    Intake intake;
+    ck_assert(!intake.empty());
+    ck_assert(!(fcntl(0, F_GETFL) & O_NONBLOCK));
+    ck_assert(told(queue.ours.fd()) == HandoffKind::hello);
+    Handoff handoff;
+    ck_assert(intake.receive(handoff) == Status::empty);
+
+    const Socket client = hand_over(queue.ours.fd());
+    ck_assert(readable(intake.fd()));
+    ck_assert(intake.receive(handoff) == Status::ok);
+    ck_assert(handoff.head() == request);
+    intake.taken(handoff.ticket);
+    ck_assert(told(queue.ours.fd()) == HandoffKind::taken);
+    ck_assert(intake.return_socket(handoff.ticket, handoff.client.fd()) == Status::ok);
+    ck_assert(told(queue.ours.fd()) == HandoffKind::return_socket);
+}
+END_TEST
+
+START_TEST(the_end_of_the_queue_on_fd_0_means_drain_and_silence) {
+    Pair queue(SOCK_SEQPACKET);
+    dup2(queue.theirs.fd(), 0);
+    Intake intake;
+    const Socket client = hand_over(queue.ours.fd());
+    queue.ours.close();
+    queue.theirs.close();
+    Handoff handoff;
+    ck_assert(intake.receive(handoff) == Status::ok);
+    ck_assert(intake.receive(handoff) == Status::drained);
+    ck_assert(!readable(intake.fd()));
+    ck_assert(intake.receive(handoff) == Status::empty);
+}
+END_TEST
+
+START_TEST(sigterm_means_drain_and_responses_can_still_be_told) {
+    Pair queue(SOCK_SEQPACKET);
+    dup2(queue.theirs.fd(), 0);
+    Intake intake;
+    const Socket client = hand_over(queue.ours.fd());
+    Handoff handoff, other;
+    ck_assert(intake.receive(handoff) == Status::ok);
+    raise(SIGTERM);
+    ck_assert(readable(intake.fd()));
+    ck_assert(intake.receive(other) == Status::drained);
+    const Socket waits = hand_over(queue.ours.fd());  // for a sibling
+    ck_assert(!readable(intake.fd()));
+    ck_assert(intake.return_socket(handoff.ticket, handoff.client.fd()) == Status::ok);
+}
+END_TEST
+
+START_TEST(a_server_connects_and_its_end_ends_only_its_queue) {
+    const std::string path = path_of(".handoff");
+    Intake intake;
+    ck_assert(intake.listen_for_handoffs(path.c_str()) == Status::ok);
+    Handoff handoff;
+    for (int round = 0; round < 2; ++round) {
+        Socket server = connect_to(path, SOCK_SEQPACKET);
+        const Socket client = hand_over(server.fd());
+        ck_assert(intake.receive(handoff) == Status::ok);
+        ck_assert(told(server.fd()) == HandoffKind::hello);
+        server.close();
+        ck_assert(intake.receive(handoff) == Status::empty);
+    }
+    fdworker::Ticket gone{.id = 7, .queue = 2, .wants_taken = true};
+    ck_assert(intake.return_socket(gone, 0) == Status::not_returnable);
+    ck_assert(!is_refusal(Status::not_returnable));
+    unlink(path.c_str());
+}
+END_TEST
+
+START_TEST(two_servers_are_told_each_its_own) {
+    const std::string path = path_of(".handoff");
+    Intake intake;
+    ck_assert(intake.listen_for_handoffs(path.c_str()) == Status::ok);
+    Handoff handoffs[2];
+    Socket servers[2], clients[2];
+    for (int i : {0, 1}) {
+        servers[i] = connect_to(path, SOCK_SEQPACKET);
+        clients[i] = hand_over(servers[i].fd());
+        ck_assert(intake.receive(handoffs[i]) == Status::ok);
+        ck_assert(told(servers[i].fd()) == HandoffKind::hello);
+    }
+    intake.taken(handoffs[1].ticket);
+    ck_assert(told(servers[1].fd()) == HandoffKind::taken);
+    ck_assert(!readable(servers[0].fd()));
+    unlink(path.c_str());
+}
+END_TEST
+
+START_TEST(an_ordinary_connection_comes_without_data_and_cannot_be_returned) {
+    const std::string path = path_of(".http");
+    Intake intake;
+    ck_assert(intake.listen_for_connections(path.c_str()) == Status::ok);
+    const Socket proxy = connect_to(path, SOCK_STREAM);
+    Handoff handoff;
+    ck_assert(intake.receive(handoff) == Status::ok);
+    ck_assert(handoff.data.empty() && handoff.head_length == 0);
+    ck_assert(fcntl(handoff.client.fd(), F_GETFL) & O_NONBLOCK);
+    intake.taken(handoff.ticket);
+    ck_assert(intake.return_socket(handoff.ticket, handoff.client.fd()) == Status::not_returnable);
+    ck_assert(intake.receive(handoff) == Status::empty);
+    unlink(path.c_str());
+}
+END_TEST
+
+START_TEST(a_stale_socket_file_is_replaced_and_one_in_use_is_not) {
+    const std::string path = path_of(".stale");
+    for (int round = 0; round < 2; ++round) {  // the second finds the file of the first
+        Intake intake, second;
+        ck_assert(intake.listen_for_connections(path.c_str()) == Status::ok);
+        ck_assert(second.listen_for_connections(path.c_str()) == Status::system_error);
+        ck_assert_int_eq(errno, EADDRINUSE);
+    }
+    unlink(path.c_str());
+    Intake intake;
+    ck_assert(intake.listen_for_handoffs(std::string(200, 'x').c_str()) == Status::system_error);
+    ck_assert_int_eq(errno, ENAMETOOLONG);
+    ck_assert(intake.add(Socket(open("/dev/null", O_RDONLY))) == Status::system_error);
+    ck_assert_int_eq(errno, ENOTSOCK);
+}
+END_TEST
+
+START_TEST(listening_sockets_are_inherited_by_listen_fds) {
+    Socket listener(socket(AF_INET, SOCK_STREAM, 0));
+    ck_assert_int_eq(listen(listener.fd(), 1), 0);
+    sockaddr_in address{};
+    socklen_t size = sizeof address;
+    getsockname(listener.fd(), reinterpret_cast<sockaddr*>(&address), &size);
+    close(0);
+    setenv("LISTEN_FDS", std::to_string(listener.fd() - 2).c_str(), 1);  // the last is ours
+    setenv("LISTEN_PID", "1", 1);
+    ck_assert(Intake().empty());
+    setenv("LISTEN_PID", std::to_string(getpid()).c_str(), 1);
+    Intake intake;
+    ck_assert(!intake.empty());
+    ck_assert(fcntl(listener.release(), F_GETFD) & FD_CLOEXEC);
+    const Socket client(socket(AF_INET, SOCK_STREAM, 0));
+    ck_assert_int_eq(connect(client.fd(), reinterpret_cast<sockaddr*>(&address), size), 0);
+    Handoff handoff;
+    ck_assert(intake.receive(handoff) == Status::ok);
+}
+END_TEST
+
+START_TEST(without_descriptors_a_connection_is_closed_and_wakes_nobody_for_ever) {
+    const std::string path = path_of(".full");
+    Intake intake;
+    ck_assert(intake.listen_for_connections(path.c_str()) == Status::ok);
+    const Socket proxy = connect_to(path, SOCK_STREAM);
+    const int next = dup(0);
+    close(next);
+    rlimit old_limit, limit;
+    getrlimit(RLIMIT_NOFILE, &old_limit);
+    limit = {rlim_t(next), old_limit.rlim_max};
+    setrlimit(RLIMIT_NOFILE, &limit);
+    Handoff handoff;
+    const Status status = intake.receive(handoff);
+    const int error = errno;
+    setrlimit(RLIMIT_NOFILE, &old_limit);
+    ck_assert(status == Status::system_error);
+    ck_assert_int_eq(error, EMFILE);
+    char byte;
+    ck_assert_int_eq(recv(proxy.fd(), &byte, 1, 0), 0);
+    ck_assert(!readable(intake.fd()));
+    unlink(path.c_str());
+}
+END_TEST
+
+START_TEST(a_refusal_is_a_whole_response_and_ends_the_connection) {
+    Pair queue(SOCK_SEQPACKET);
+    Intake intake;
+    ck_assert(intake.add(std::move(queue.theirs)) == Status::ok);
+    const Socket client = hand_over(queue.ours.fd());
+    Handoff handoff;
+    ck_assert(intake.receive(handoff) == Status::ok);
+    ck_assert_int_eq(send(client.fd(), "unread body", 11, 0), 11);
+    intake.refuse(std::move(handoff), 503, "Service Unavailable");
+    std::string response(4096, '\0');
+    response.resize(std::size_t(recv(client.fd(), response.data(), response.size(), 0)));
+    ck_assert(response.starts_with("HTTP/1.1 503 Service Unavailable\r\n"));
+    ck_assert(response.ends_with("\r\nContent-Length: 24\r\n\r\n503 Service Unavailable\n"));
+    char end;
+    ck_assert_int_eq(recv(client.fd(), &end, 1, 0), 0);
+    ck_assert(told(queue.ours.fd()) == HandoffKind::hello);
+    ck_assert(told(queue.ours.fd()) == HandoffKind::taken);
+}
+END_TEST
+
+}  // namespace
+
+int main() {
+    return run_suite(
+        "intake",
+        {nothing_at_hand_is_empty, a_queue_on_fd_0_is_found_and_greeted,
+         the_end_of_the_queue_on_fd_0_means_drain_and_silence,
+         sigterm_means_drain_and_responses_can_still_be_told,
+         a_server_connects_and_its_end_ends_only_its_queue, two_servers_are_told_each_its_own,
+         an_ordinary_connection_comes_without_data_and_cannot_be_returned,
+         a_stale_socket_file_is_replaced_and_one_in_use_is_not,
+         listening_sockets_are_inherited_by_listen_fds,
+         without_descriptors_a_connection_is_closed_and_wakes_nobody_for_ever,
+         a_refusal_is_a_whole_response_and_ends_the_connection});
+}

@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Where connections come from: queues, listening sockets and the drain signal behind one epoll.
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <optional>
+#include <unordered_map>
+
+#include "worker/cpp/listen.h"
+#include "worker/cpp/queue.h"
+
+namespace fdworker {
+namespace {
+
+constexpr int listen_fds_start = 3;     // SD_LISTEN_FDS_START
+constexpr int discard_max = 64 * 1024;  // bytes of a refused request's body that are read
+
+enum class Kind : std::uint8_t { drain_signal, queue, handoff_listener, connection_listener };
+
+int option(int fd, int name) {
+    int value = 0;
+    socklen_t size = sizeof value;
+    return getsockopt(fd, SOL_SOCKET, name, &value, &size) == 0 ? value : -1;
+}
+
+std::optional<Kind> kind_of(int fd) {
+    const int type = option(fd, SO_TYPE);
+    const bool listens = option(fd, SO_ACCEPTCONN) == 1;
+    if (type == SOCK_SEQPACKET) return listens ? Kind::handoff_listener : Kind::queue;
+    if (type == SOCK_STREAM && listens) return Kind::connection_listener;
+    if (type != -1) errno = EINVAL;
+    return {};
+}
+
+int announced_fds() {
+    const char* count = getenv("LISTEN_FDS");
+    const char* pid = getenv("LISTEN_PID");
+    return count == nullptr || (pid != nullptr && atol(pid) != getpid()) ? 0 : atoi(count);
+}
+
+Socket open_drain_signal() {
+    sigset_t term;
+    sigemptyset(&term);
+    sigaddset(&term, SIGTERM);
+    sigprocmask(SIG_BLOCK, &term, nullptr);
+    return Socket(signalfd(-1, &term, SFD_CLOEXEC | SFD_NONBLOCK));
+}
+
+void write_refusal(int client, int status, std::string_view reason) {
+    const std::string number = std::to_string(status);
+    std::string response = "HTTP/1.1 " + number + " ";
+    response += reason;
+    response += "\r\nContent-Type: text/plain\r\nConnection: close\r\n";
+    if (status == 503) response += "Retry-After: 1\r\n";
+    response += "Content-Length: " + std::to_string(number.size() + reason.size() + 2);
+    response += "\r\n\r\n" + number + " ";
+    response += reason;
+    response += "\n";
+    (void)!send(client, response.data(), response.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+}  // namespace
+
+class Intake::Sources {
+  public:
+    Sources();
+    Status add(Socket socket);
+    bool empty() const;
+    int fd() const { return epoll_.fd(); }
+    Status receive(Handoff& handoff);
+    // Null for an ordinary connection, or when the queue has ended.
+    Queue* queue_of(const Ticket& ticket);
+
+  private:
+    struct Source {
+        Kind kind;
+        Socket socket;  // of all kinds but `queue`
+        std::unique_ptr<Queue> queue;
+    };
+
+    void watch(Kind kind, Socket socket);
+    Status receive_from(std::uint32_t number, Handoff& handoff);
+    Status accept_queue(const Socket& listener);
+    Status accept_connection(const Socket& listener, Handoff& handoff);
+    Status drain();
+
+    Socket epoll_{epoll_create1(EPOLL_CLOEXEC)};
+    Socket spare_{open("/dev/null", O_RDONLY | O_CLOEXEC)};  // see accept_connection()
+    std::unordered_map<std::uint32_t, Source> sources_;
+    std::uint32_t last_ = 0;       // the numbers of sources begin with 1
+    std::uint32_t inherited_ = 0;  // the queue whose end means drain
+};
+
+Intake::Sources::Sources() {
+    watch(Kind::drain_signal, open_drain_signal());
+    const int end = listen_fds_start + announced_fds();
+    for (int fd = 0; fd < end; fd = fd == 0 ? listen_fds_start : fd + 1) {
+        const auto kind = kind_of(fd);
+        if (!kind) continue;  // fd 0 is a terminal, a file, or closed
+        if (fd == 0 && *kind == Kind::queue) inherited_ = last_ + 1;
+        watch(*kind, Socket(fd));
+    }
+}
+
+Status Intake::Sources::add(Socket socket) {
+    if (socket.fd() < 0) return Status::system_error;
+    const auto kind = kind_of(socket.fd());
+    if (!kind) return Status::system_error;
+    watch(*kind, std::move(socket));
+    return Status::ok;
+}
+
+void Intake::Sources::watch(Kind kind, Socket socket) {
+    const int fd = socket.fd();
+    fcntl(fd, F_SETFD, FD_CLOEXEC);
+    // A queue's flags are shared with siblings, and receiving does not need it.
+    if (kind != Kind::queue) fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+    Source source{kind, {}, {}};
+    if (kind == Kind::queue) {
+        source.queue = std::make_unique<Queue>(std::move(socket));
+        source.queue->hello();
+    } else {
+        source.socket = std::move(socket);
+    }
+    sources_.emplace(++last_, std::move(source));
+    epoll_event event{.events = EPOLLIN, .data = {.u32 = last_}};
+    epoll_ctl(epoll_.fd(), EPOLL_CTL_ADD, fd, &event);
+}
+
+bool Intake::Sources::empty() const { return sources_.size() < 2; }  // there is always the signal
+
+Status Intake::Sources::receive(Handoff& handoff) {
+    handoff = Handoff{};
+    epoll_event event;
+    // One at a time: what stays readable goes to the end of the kernel's list, so each has its
+    // turn.
+    while (epoll_wait(epoll_.fd(), &event, 1, 0) == 1)
+        if (const Status status = receive_from(event.data.u32, handoff); status != Status::empty)
+            return status;
+    return Status::empty;
+}
+
+Status Intake::Sources::receive_from(std::uint32_t number, Handoff& handoff) {
+    Source& source = sources_.at(number);
+    switch (source.kind) {
+        case Kind::drain_signal:
+            return drain();
+        case Kind::handoff_listener:
+            return accept_queue(source.socket);
+        case Kind::connection_listener:
+            return accept_connection(source.socket, handoff);
+        case Kind::queue:
+            break;
+    }
+    const Status status = source.queue->receive(handoff);
+    handoff.ticket.queue = number;
+    if (status != Status::drained) return status;
+    if (number == inherited_) return drain();
+    sources_.erase(number);
+    return Status::empty;
+}
+
+Status Intake::Sources::accept_queue(const Socket& listener) {
+    Socket queue(accept4(listener.fd(), nullptr, nullptr, SOCK_CLOEXEC));
+    if (queue.fd() >= 0) watch(Kind::queue, std::move(queue));
+    return Status::empty;
+}
+
+Status Intake::Sources::accept_connection(const Socket& listener, Handoff& handoff) {
+    constexpr int flags = SOCK_CLOEXEC | SOCK_NONBLOCK;
+    handoff.client = Socket(accept4(listener.fd(), nullptr, nullptr, flags));
+    if (handoff.client.fd() >= 0) {
+        const int on = 1;  // fails harmlessly on unix sockets
+        setsockopt(handoff.client.fd(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+        return Status::ok;
+    }
+    if (errno != EMFILE) return Status::empty;
+    // No descriptor left: one is kept for this, so that a connection which cannot be served is
+    // closed and does not wake us for ever.
+    spare_.close();
+    Socket(accept4(listener.fd(), nullptr, nullptr, flags)).close();
+    spare_ = Socket(open("/dev/null", O_RDONLY | O_CLOEXEC));
+    errno = EMFILE;
+    return Status::system_error;
+}
+
+// Queues stay open for what is still to be told.
+Status Intake::Sources::drain() {
+    for (auto source = sources_.begin(); source != sources_.end();) {
+        if (const auto& queue = source->second.queue) {
+            epoll_ctl(epoll_.fd(), EPOLL_CTL_DEL, queue->fd(), nullptr);
+            ++source;
+        } else {
+            source = sources_.erase(source);
+        }
+    }
+    return Status::drained;
+}
+
+Queue* Intake::Sources::queue_of(const Ticket& ticket) {
+    const auto found = sources_.find(ticket.queue);
+    return found == sources_.end() ? nullptr : found->second.queue.get();
+}
+
+Intake::Intake() : sources_(std::make_unique<Sources>()) {}
+Intake::Intake(Intake&&) noexcept = default;
+Intake& Intake::operator=(Intake&&) noexcept = default;
+Intake::~Intake() = default;
+
+Status Intake::add(Socket socket) { return sources_->add(std::move(socket)); }
+
+Status Intake::listen_for_handoffs(const char* path) {
+    return add(listen_at(path, SOCK_SEQPACKET));
+}
+
+Status Intake::listen_for_connections(const char* path) {
+    return add(listen_at(path, SOCK_STREAM));
+}
+
+bool Intake::empty() const { return sources_->empty(); }
+
+int Intake::fd() const { return sources_->fd(); }
+
+Status Intake::receive(Handoff& handoff) { return sources_->receive(handoff); }
+
+void Intake::taken(Ticket& ticket) {
+    if (Queue* const queue = sources_->queue_of(ticket)) queue->taken(ticket);
+}
+
+Status Intake::return_socket(Ticket& ticket, int client, std::string_view unread) {
+    Queue* const queue = sources_->queue_of(ticket);
+    return queue ? queue->return_socket(ticket, client, unread) : Status::not_returnable;
+}
+
+void Intake::refuse(Handoff handoff, int status, std::string_view reason) {
+    const int client = handoff.client.fd();
+    write_refusal(client, status, reason);
+    taken(handoff.ticket);
+    shutdown(client, SHUT_WR);
+    // Closing with unread bytes would send a reset, which may overtake the response.
+    char discard[4096];
+    for (int read = 0; read < discard_max; read += int(sizeof discard))
+        if (recv(client, discard, sizeof discard, MSG_DONTWAIT) <= 0) break;
+}
+
+}  // namespace fdworker
