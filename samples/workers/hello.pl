@@ -23,7 +23,8 @@ $SIG{TERM} = sub { $draining = 1 };
 
 # True when lighttpd has no more for us.
 sub receive_one {
-    my $message = Socket::MsgHdr->new(buflen => 65568, controllen => 256);
+    # Room for one byte more than the longest record, so that a longer one is seen as such.
+    my $message = Socket::MsgHdr->new(buflen => 65569, controllen => 256);
     defined recvmsg($queue, $message, MSG_DONTWAIT) or return 0;    # a sibling was faster
     my @control = $message->cmsghdr;
     my @fds;
@@ -42,17 +43,20 @@ sub receive_one {
 # The reason if the record is refused.
 sub answer {
     my ($bytes, $client, $memfd) = @_;
-    return 'shorter than a header' if length $bytes < 32;
+    return 'shorter than a header or longer than a record'
+      if length $bytes < 32 || length $bytes > 65568;
     my ($magic, $version, $kind, $flags, $id, $index, $head_length, $length) =
       unpack RECORD, $bytes;
     return 'wrong magic, version or kind' if "$magic $version $kind" ne MAGIC . ' 1 1';
+    return 'unknown flags' if $flags > 7;
     return 'wrong number of descriptors' if @_ - 1 != ($flags & IN_MEMFD ? 2 : 1);
     my $data = substr $bytes, 32;
     if ($flags & IN_MEMFD) {
+        return 'wrong lengths' if $data ne '' || $length > 1 << 24;
         sysseek $memfd, 0, 0;
         sysread $memfd, $data, $length;
     }
-    return 'wrong lengths' if length $data != $length || $head_length > $length;
+    return 'wrong lengths' if length $data != $length || $head_length > $length || !$head_length;
 
     my ($head, $unread) = (substr($data, 0, $head_length), substr $data, $head_length);
     my $keep = $head =~ m{\AGET [^\r\n]+ HTTP/1\.1\r\n}
