@@ -219,6 +219,7 @@ class Worker {
         WebSocket socket(std::move(stream));
         socket.set_option(
             beast::websocket::stream_base::timeout::suggested(beast::role_type::server));
+        socket.auto_fragment(false);  // so that a Close of ours waits for the end of the message
         co_await socket.async_accept(request, use_awaitable);
         intake_.taken(ticket);
         web_sockets_.insert(&socket);

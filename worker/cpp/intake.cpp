@@ -151,8 +151,11 @@ Status Intake::Sources::receive(Handoff& handoff) {
 Status Intake::Sources::receive_from(std::uint32_t number, Handoff& handoff) {
     Source& source = sources_.at(number);
     switch (source.kind) {
-        case Kind::drain_signal:
+        case Kind::drain_signal: {
+            signalfd_siginfo seen;
+            (void)!read(source.socket.fd(), &seen, sizeof seen);
             return drain();
+        }
         case Kind::handoff_listener:
             return accept_queue(source.socket);
         case Kind::connection_listener:

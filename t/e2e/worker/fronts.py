@@ -29,10 +29,20 @@ def wait_until(condition, what, timeout=30):
     return result
 
 
+def _sigterm_is_in(pid, masks):
+    text = pathlib.Path(f"/proc/{pid}/status").read_text()
+    return any(int(mask, 16) & 1 << signal.SIGTERM - 1
+               for mask in re.findall(rf"(?:{masks}):\s*(\w+)", text))
+
+
 def handles_sigterm(pid):
     """True once the process has done more than start: it catches, blocks or ignores SIGTERM."""
-    masks = re.findall(r"Sig(?:Blk|Ign|Cgt):\s*(\w+)", pathlib.Path(f"/proc/{pid}/status").read_text())
-    return any(int(mask, 16) & 1 << signal.SIGTERM - 1 for mask in masks)
+    return _sigterm_is_in(pid, "SigBlk|SigIgn|SigCgt")
+
+
+def has_taken_sigterm(pid):
+    """True once a SIGTERM that was sent waits no more."""
+    return not processes.alive(pid) or not _sigterm_is_in(pid, "SigPnd|ShdPnd")
 
 
 def terminate(pid):

@@ -11,14 +11,16 @@ COMMANDS = {
     "beast": [BUILT / "beast_worker"],
     "lws": [BUILT / "lws_worker"],
     "echo": [BUILT / "echo_worker"],
+    "blocking": [SAMPLES / "blocking_worker.py"],
+    "asyncio": [SAMPLES / "asyncio_worker.py"],
     "starlette": ["/usr/bin/python3", "-m", "fdworker.asgi", "starlette_app:app"],
     "wsgi": ["/usr/bin/python3", "-m", "fdworker.wsgi", "wsgi_app:app"],
 }
 ANSWER = [name for name in COMMANDS if name != "echo"]  # ordinary requests
-RETURN = ["hello.pl", "epoll", "beast", "starlette"]  # give keep-alive connections back
+RETURN = ["hello.pl", "epoll", "beast", "blocking", "starlette"]  # give keep-alive connections back
 UPLOAD = ["beast", "starlette"]
 EVENTS = ["beast", "starlette"]
-SLOW = ["beast", "starlette"]
+SLOW = {"beast": 100, "starlette": 100, "asyncio": 100, "blocking": 16, "wsgi": 8}  # how many at once
 WEBSOCKET = ["beast", "starlette", "lws", "echo"]
 
 

@@ -24,6 +24,20 @@ def test_curl_gets_an_answer(front, sample):
 
 
 @pytest.mark.parametrize("sample", samples.ANSWER)
+def test_curl_asks_on_one_connection_after_the_other(front, sample):
+    one = front(sample)
+    out = curl("-w", "%{http_code} ", "-o", "/dev/null", one.url("/hot/now"),
+               "-o", "/dev/null", one.url("/hot/now"), "-o", "/dev/null", one.url("/hot/now"))
+    assert out == b"200 " * 3
+
+
+@pytest.mark.parametrize("sample", ["echo"])
+def test_what_is_no_handshake_is_refused(front, sample):
+    one = front(sample)
+    assert re.match(rb"HTTP/1.1 4\d\d ", curl("-i", one.url("/hot/echo")))
+
+
+@pytest.mark.parametrize("sample", samples.ANSWER)
 def test_a_head_of_6_kb(front, sample):
     one = front(sample)
     answer = curl("-i", "-H", "X-Long: " + "x" * 6000, one.url("/hot/now"))

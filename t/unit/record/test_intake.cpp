@@ -137,6 +137,9 @@ START_TEST(sigterm_means_drain_and_responses_can_still_be_told) {
     raise(SIGTERM);
     ck_assert(readable(intake.fd()));
     ck_assert(intake.receive(other) == Status::drained);
+    sigset_t pending;
+    sigpending(&pending);
+    ck_assert(!sigismember(&pending, SIGTERM));
     const Socket waits = hand_over(queue.ours.fd());  // for a sibling
     ck_assert(!readable(intake.fd()));
     ck_assert(intake.return_socket(handoff.ticket, handoff.client.fd()) == Status::ok);
