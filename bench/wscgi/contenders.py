@@ -315,6 +315,19 @@ class WscgiDaemon(Wscgi):
             for target, path in start_daemons(running, directory).items()})
 
 
+class FdTransferWorker(Lighttpd):
+    """Not a program behind lighttpd: a worker on ws/ that is given the client's socket."""
+    module = "mod_fd_transfer"
+    targets = ("echo",)
+
+    def configure(self, running, directory):
+        path = running.directory / "worker.handoff"
+        worker = directory.parent.parent / "samples/workers/echo_worker"
+        process = running.start([worker, "--listen", path])
+        running.wait_until(path.exists, process)
+        return table("fd-transfer.server", {"/echo": f'( "socket" => "{path}" )'})
+
+
 def closed_by_newest_wstunnel(size):
     """lighttpd 1.4.83-1.4.86 take such frames for broken ones."""
     return 2048 <= size < 4096 or 6144 <= size < 8192 or size in (10240, 65535)
@@ -322,6 +335,7 @@ def closed_by_newest_wstunnel(size):
 
 CONTENDERS = [
     InProcess("in-process"),
+    FdTransferWorker("ws worker behind fd_transfer"),
     Floor("floor"),
     WscgiDaemon("wscgi daemon stream"),
     Wstunnel("wstunnel newest", refuses=closed_by_newest_wstunnel),

@@ -18,6 +18,7 @@
 #include <array>
 #include <chrono>
 #include <cstdio>
+#include <cstring>
 #include <memory>
 #include <unordered_map>
 #include <vector>
@@ -30,9 +31,10 @@ namespace {
 
 using Bytes = std::span<std::uint8_t>;
 using Clock = std::chrono::steady_clock;
-constexpr std::size_t read_size = 256 * 1024;         // bytes
-constexpr std::size_t head_max = 65536;               // bytes of a request
-constexpr int unread_max = 30000;                     // milliseconds without a client's ACK
+constexpr std::size_t read_size = 256 * 1024;  // bytes
+constexpr std::size_t move_max = 4096;         // bytes that are cheaper to move than to send apart
+constexpr std::size_t head_max = 65536;        // bytes of a request
+constexpr int unread_max = 30000;              // milliseconds without a client's ACK
 constexpr auto drain_max = std::chrono::seconds(10);  // for clients to answer our Close
 constexpr std::string_view end_of_head = "\r\n\r\n";
 
@@ -53,8 +55,15 @@ struct Session {
 class Answer {
   public:
     bool full() const { return count_ == pieces_.size(); }
+    // A short echo is moved to the one before it, over the masking key that stood between them.
     void add(Bytes bytes) {
-        if (!bytes.empty()) pieces_[count_++] = {bytes.data(), bytes.size()};
+        if (bytes.empty()) return;
+        if (bytes.size() <= move_max && count_ > 0 && bytes.data() == end() + sizeof(ws::MaskKey)) {
+            std::memmove(end(), bytes.data(), bytes.size());
+            pieces_[count_ - 1].iov_len += bytes.size();
+        } else {
+            pieces_[count_++] = {bytes.data(), bytes.size()};
+        }
     }
     // Sends what the socket takes, appends the rest to `unsent`, and is empty.
     void send(int client, std::vector<std::uint8_t>& unsent) {
@@ -74,6 +83,11 @@ class Answer {
     }
 
   private:
+    std::uint8_t* end() const {
+        const iovec& last = pieces_[count_ - 1];
+        return static_cast<std::uint8_t*>(last.iov_base) + last.iov_len;
+    }
+
     std::array<iovec, 64> pieces_;
     std::size_t count_ = 0;
 };

@@ -21,6 +21,7 @@ RETURN = ["hello.pl", "epoll", "beast", "blocking", "starlette"]  # give keep-al
 UPLOAD = ["beast", "starlette"]
 EVENTS = ["beast", "starlette"]
 SLOW = {"beast": 100, "starlette": 100, "asyncio": 100, "blocking": 16, "wsgi": 8}  # how many at once
+EXTERNAL = ["epoll", "beast", "lws", "echo", "starlette"]  # with --listen and --http
 WEBSOCKET = ["beast", "starlette", "lws", "echo"]
 
 

@@ -4,6 +4,7 @@ one for what cannot be handed over (TLS, HTTP/2), which stock mod_proxy brings."
 import asyncio
 import json
 import os
+import shutil
 import signal
 import socket
 import ssl
@@ -15,9 +16,9 @@ import websockets
 
 import fronts
 import lighttpd
+import samples
 from test_http import curl
 
-ASGI = [sys.executable, "-m", "fdworker.asgi", "starlette_app:app"]
 CONFIG = """
 fd-transfer.server = ( "/hot/" => ( "socket" => "{handoff}", "stage" => "{stage}" ) )
 proxy.server = ( "/hot/" => ( ( "socket" => "{http}" ) ) )
@@ -29,12 +30,19 @@ $SERVER["socket"] == "127.0.0.1:{tls_port}" {{
 """
 
 
+def every(names):
+    """Runs a test with each of these samples as the external worker."""
+    return pytest.mark.parametrize(
+        "worker", [name for name in names if name in samples.EXTERNAL], indirect=True)
+
+
 @pytest.fixture
-def worker(tmp_path):
-    """A Starlette worker: process, path for hand-offs, path for HTTP."""
+def worker(request, tmp_path):
+    """A worker: process, path for hand-offs, path for HTTP."""
     paths = tmp_path / "app.handoff", tmp_path / "app.http"
-    process = subprocess.Popen([*ASGI, "--listen", paths[0], "--http", paths[1]],
-                               stdin=subprocess.DEVNULL, env=fronts.ENVIRONMENT)
+    process = subprocess.Popen(
+        [*samples.command(request.param), "--listen", paths[0], "--http", paths[1]],
+        stdin=subprocess.DEVNULL, env=fronts.ENVIRONMENT)
     fronts.wait_until(lambda: all(p.exists() for p in paths) and
                       fronts.handles_sigterm(process.pid), "the worker to listen")
     yield process, *paths
@@ -62,28 +70,47 @@ def server(request, worker, tmp_path, make_lighttpd):
     return one
 
 
-def test_plain_http_is_handed_over(server):
-    assert json.loads(curl(server.url("/hot/about")))["client"] == "127.0.0.1"
+@every(["starlette"])
+def test_who_the_client_is_is_known_on_both_ways(server):
+    plain, tls = (json.loads(curl("-k", url + "/hot/about")) for url in (server.url(""), server.tls))
+    assert plain == tls == {"method": "GET", "path": "/hot/about", "client": "127.0.0.1"}
 
 
-@pytest.mark.parametrize("version", ["--http1.1", "--http2"])
-def test_tls_reaches_the_same_worker(server, version):
-    answer = json.loads(curl("-k", version, f"{server.tls}/hot/about"))
-    assert answer == {"method": "GET", "path": "/hot/about", "client": "127.0.0.1"}
+@every(samples.ANSWER)
+@pytest.mark.parametrize("options", [["--http1.1"], ["--http2"]], ids=["h1", "h2"])
+def test_tls_reaches_the_same_worker_as_plain_http(server, worker, options):
+    urls = [server.url("/hot/now"), f"{server.tls}/hot/now"]
+    out = curl("-k", *options, "-w", "%{http_code} ", "-o", "/dev/null", urls[0],
+               "-o", "/dev/null", urls[1], "-o", "/dev/null", urls[1])
+    assert out == b"200 200 200 "
+    assert worker[0].poll() is None
 
 
+@every(samples.ANSWER)
 def test_http2_without_tls_reaches_it_too(server):
-    assert json.loads(curl("--http2-prior-knowledge", server.url("/hot/about")))["path"]
+    assert curl("--http2-prior-knowledge", "-i", server.url("/hot/now")).startswith(b"HTTP/2 200")
 
 
+@every(samples.UPLOAD)
 @pytest.mark.parametrize("version", ["--http1.1", "--http2"])
 def test_tls_uploads(server, version, tmp_path):
     (tmp_path / "body").write_bytes(bytes(3_000_000))
     answer = curl("-k", version, "--data-binary", f"@{tmp_path / 'body'}",
                   f"{server.tls}/hot/upload")
-    assert json.loads(answer)["bytes"] == 3_000_000
+    assert b"3000000" in answer
 
 
+@every(samples.EVENTS)
+@pytest.mark.parametrize("version", ["--http1.1", "--http2"])
+def test_tls_events(server, version):
+    with subprocess.Popen(["curl", "-sSNk", version, f"{server.tls}/hot/events?ms=10"],
+                          stdout=subprocess.PIPE) as client:
+        lines = [client.stdout.readline() for _ in range(9)]
+        client.kill()
+    assert [line[:6] for line in lines] == [b"data: ", b"\n"] * 4 + [b"data: "]
+
+
+@every(samples.WEBSOCKET)
 @pytest.mark.parametrize("tls", [False, True], ids=["ws", "wss"])
 def test_websocket(server, tls):
     context = ssl._create_unverified_context() if tls else None
@@ -96,15 +123,15 @@ def test_websocket(server, tls):
     assert asyncio.run(asyncio.wait_for(run(), 30)) == "hello"
 
 
-def test_fdworker_cat_connects_to_it(worker, tmp_path):
-    one = fronts.Cat(tmp_path, [], options=["--connect", str(worker[1])])
-    assert json.loads(curl(one.url("/hot/about")))["path"] == "/hot/about"
-    one.stop()
-    again = fronts.Cat(tmp_path, [], options=["--connect", str(worker[1])])
-    assert json.loads(curl(again.url("/hot/about")))["path"] == "/hot/about"
-    again.stop()
+@every(samples.EXTERNAL)
+def test_fdworker_cat_connects_to_it_twice(worker, tmp_path):
+    for _ in range(2):
+        one = fronts.Cat(tmp_path, [], options=["--connect", str(worker[1])])
+        assert curl("-i", one.url("/hot/now")).startswith(b"HTTP/1.1 ")
+        one.stop()
 
 
+@every(samples.EVENTS)
 def test_a_stream_outlives_the_server(worker, tmp_path):
     one = fronts.Cat(tmp_path, [], options=["--connect", str(worker[1])])
     with subprocess.Popen(["curl", "-sN", one.url("/hot/events?ms=20")],
@@ -116,7 +143,8 @@ def test_a_stream_outlives_the_server(worker, tmp_path):
         client.kill()
 
 
-def test_listening_sockets_are_inherited_by_listen_fds(tmp_path):
+@pytest.mark.parametrize("sample", samples.EXTERNAL)
+def test_listening_sockets_are_inherited_by_listen_fds(tmp_path, sample):
     """systemd's convention: fd 3 brings hand-offs, fd 4 ordinary connections."""
     paths = [str(tmp_path / name) for name in ("handoff", "http")]
     listeners = [socket.socket(socket.AF_UNIX, kind)
@@ -124,16 +152,18 @@ def test_listening_sockets_are_inherited_by_listen_fds(tmp_path):
     for listener, path in zip(listeners, paths):
         listener.bind(path)
         listener.listen()
+    command = samples.command(sample)
+    command[0] = shutil.which(command[0])
     script = ('import os, sys; os.dup2(int(sys.argv[1]), 103); os.dup2(int(sys.argv[2]), 104); '
               'os.dup2(103, 3); os.dup2(104, 4); os.set_inheritable(3, True); '
               'os.set_inheritable(4, True); os.environ["LISTEN_FDS"] = "2"; '
               'os.environ["LISTEN_PID"] = str(os.getpid()); os.execv(sys.argv[3], sys.argv[3:])')
     fds = [listener.fileno() for listener in listeners]
-    worker = subprocess.Popen([sys.executable, "-c", script, *map(str, fds), *ASGI],
+    worker = subprocess.Popen([sys.executable, "-c", script, *map(str, fds), *command],
                               pass_fds=fds, stdin=subprocess.DEVNULL, env=fronts.ENVIRONMENT)
     one = fronts.Cat(tmp_path, [], options=["--connect", paths[0]])
-    assert json.loads(curl(one.url("/hot/about")))["path"] == "/hot/about"
-    assert json.loads(curl("--unix-socket", paths[1], "http://t/hot/about"))["path"]
+    assert curl("-i", one.url("/hot/now")).startswith(b"HTTP/1.1 ")
+    assert curl("-i", "--unix-socket", paths[1], "http://t/hot/now").startswith(b"HTTP/1.1 ")
     one.stop()
     fronts.terminate(worker.pid)
     assert worker.wait(30) == 0
