@@ -147,6 +147,11 @@ int Worker::on_event(lws* wsi, lws_callback_reasons reason, void*, void* in, std
             lws_set_opaque_user_data(wsi, new Client{.ticket = worker->adopted_});
             ++worker->clients_;
             return 0;
+        case LWS_CALLBACK_HTTP_CONFIRM_UPGRADE:
+            // What asks for HTTP/2 (curl does) is answered as if it had not: libwebsockets would
+            // begin streams that no ticket belongs to.
+            if (strcasecmp(static_cast<const char*>(in), "websocket") == 0) return 0;
+            return worker->answer(wsi, *client);
         case LWS_CALLBACK_HTTP:
             return worker->answer(wsi, *client);
         case LWS_CALLBACK_ESTABLISHED:

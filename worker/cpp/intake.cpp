@@ -54,6 +54,12 @@ Socket open_drain_signal() {
     return Socket(signalfd(-1, &term, SFD_CLOEXEC | SFD_NONBLOCK));
 }
 
+// What accept4 left in errno. The caller comes back later for all but a connection that has gone.
+Status accept_failed() {
+    return errno == EAGAIN || errno == ECONNABORTED || errno == EINTR ? Status::empty
+                                                                      : Status::system_error;
+}
+
 void write_refusal(int client, int status, std::string_view reason) {
     const std::string number = std::to_string(status);
     std::string response = "HTTP/1.1 " + number + " ";
@@ -88,12 +94,13 @@ class Intake::Sources {
 
     void watch(Kind kind, Socket socket);
     Status receive_from(std::uint32_t number, Handoff& handoff);
+    Socket accept_from(const Socket& listener);
     Status accept_queue(const Socket& listener);
     Status accept_connection(const Socket& listener, Handoff& handoff);
     Status drain();
 
     Socket epoll_{epoll_create1(EPOLL_CLOEXEC)};
-    Socket spare_{open("/dev/null", O_RDONLY | O_CLOEXEC)};  // see accept_connection()
+    Socket spare_{open("/dev/null", O_RDONLY | O_CLOEXEC)};  // see accept_from()
     std::unordered_map<std::uint32_t, Source> sources_;
     std::uint32_t last_ = 0;       // the numbers of sources begin with 1
     std::uint32_t inherited_ = 0;  // the queue whose end means drain
@@ -171,28 +178,33 @@ Status Intake::Sources::receive_from(std::uint32_t number, Handoff& handoff) {
     return Status::empty;
 }
 
-Status Intake::Sources::accept_queue(const Socket& listener) {
-    Socket queue(accept4(listener.fd(), nullptr, nullptr, SOCK_CLOEXEC));
-    if (queue.fd() >= 0) watch(Kind::queue, std::move(queue));
-    return Status::empty;
-}
-
-Status Intake::Sources::accept_connection(const Socket& listener, Handoff& handoff) {
+// None if there is nothing to accept (errno EAGAIN and the like), or no descriptor left: one is
+// kept for that case, so that a connection which cannot be served is closed and does not wake us
+// for ever.
+Socket Intake::Sources::accept_from(const Socket& listener) {
     constexpr int flags = SOCK_CLOEXEC | SOCK_NONBLOCK;
-    handoff.client = Socket(accept4(listener.fd(), nullptr, nullptr, flags));
-    if (handoff.client.fd() >= 0) {
-        const int on = 1;  // fails harmlessly on unix sockets
-        setsockopt(handoff.client.fd(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-        return Status::ok;
-    }
-    if (errno != EMFILE) return Status::empty;
-    // No descriptor left: one is kept for this, so that a connection which cannot be served is
-    // closed and does not wake us for ever.
+    Socket accepted(accept4(listener.fd(), nullptr, nullptr, flags));
+    if (accepted.fd() >= 0 || errno != EMFILE) return accepted;
     spare_.close();
     Socket(accept4(listener.fd(), nullptr, nullptr, flags)).close();
     spare_ = Socket(open("/dev/null", O_RDONLY | O_CLOEXEC));
     errno = EMFILE;
-    return Status::system_error;
+    return accepted;
+}
+
+Status Intake::Sources::accept_queue(const Socket& listener) {
+    Socket queue = accept_from(listener);
+    if (queue.fd() < 0) return accept_failed();
+    watch(Kind::queue, std::move(queue));
+    return Status::empty;
+}
+
+Status Intake::Sources::accept_connection(const Socket& listener, Handoff& handoff) {
+    handoff.client = accept_from(listener);
+    if (handoff.client.fd() < 0) return accept_failed();
+    const int on = 1;  // fails harmlessly on unix sockets
+    setsockopt(handoff.client.fd(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    return Status::ok;
 }
 
 // Queues stay open for what is still to be told.

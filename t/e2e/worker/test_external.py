@@ -19,10 +19,12 @@ import lighttpd
 import samples
 from test_http import curl
 
+SAMPLE = fronts.SAMPLES.parent / "config" / "handoff-and-proxy.conf"
 CONFIG = """
-fd-transfer.server = ( "/hot/" => ( "socket" => "{handoff}", "stage" => "{stage}" ) )
-proxy.server = ( "/hot/" => ( ( "socket" => "{http}" ) ) )
-proxy.header = ( "upgrade" => "enable" )
+var.worker_prefix = "/hot/"
+var.worker_handoff = "{handoff}"
+var.worker_http = "{http}"
+{sample}
 $SERVER["socket"] == "127.0.0.1:{tls_port}" {{
     ssl.engine = "enable"
     ssl.pemfile = "{pem}"
@@ -62,10 +64,13 @@ def server(request, worker, tmp_path, make_lighttpd):
                    check=True, capture_output=True)
     pem.write_text(key.read_text() + cert.read_text())
     tls_port = lighttpd.free_port()
+    sample = SAMPLE.read_text()
+    assert sample.count("=> var.worker_handoff") == 1
+    sample = sample.replace("=> var.worker_handoff",
+                            f'=> var.worker_handoff, "stage" => "{request.param}"')
     one = make_lighttpd(
-        CONFIG.format(handoff=worker[1], http=worker[2], stage=request.param,
-                      tls_port=tls_port, pem=pem),
-        modules=["mod_fd_transfer", "mod_proxy", "mod_openssl"]).start()
+        CONFIG.format(handoff=worker[1], http=worker[2], sample=sample, tls_port=tls_port, pem=pem),
+        modules=["mod_openssl"]).start()
     one.tls = f"https://127.0.0.1:{tls_port}"
     return one
 
@@ -103,7 +108,7 @@ def test_tls_uploads(server, version, tmp_path):
 @every(samples.EVENTS)
 @pytest.mark.parametrize("version", ["--http1.1", "--http2"])
 def test_tls_events(server, version):
-    with subprocess.Popen(["curl", "-sSNk", version, f"{server.tls}/hot/events?ms=10"],
+    with subprocess.Popen(["curl", "-sSNk", "-m", "30", version, f"{server.tls}/hot/events?ms=10"],
                           stdout=subprocess.PIPE) as client:
         lines = [client.stdout.readline() for _ in range(9)]
         client.kill()
@@ -134,7 +139,7 @@ def test_fdworker_cat_connects_to_it_twice(worker, tmp_path):
 @every(samples.EVENTS)
 def test_a_stream_outlives_the_server(worker, tmp_path):
     one = fronts.Cat(tmp_path, [], options=["--connect", str(worker[1])])
-    with subprocess.Popen(["curl", "-sN", one.url("/hot/events?ms=20")],
+    with subprocess.Popen(["curl", "-sN", "-m", "30", one.url("/hot/events?ms=20")],
                           stdout=subprocess.PIPE) as client:
         assert client.stdout.readline().startswith(b"data: ")
         one.stop()

@@ -31,6 +31,18 @@ def test_curl_asks_on_one_connection_after_the_other(front, sample):
     assert out == b"200 " * 3
 
 
+@pytest.mark.parametrize("sample", samples.ANSWER)
+def test_an_offer_of_http2_does_no_harm(front, sample):
+    """curl's `Upgrade: h2c`, at first and then on a connection that may have come back. (At stage
+    uri lighttpd itself may accept it, and then has nothing to hand over.)"""
+    one = front(sample)
+    pids = one.worker_pids()
+    out = curl("--http2", "-w", "%{http_code}\n", "-o", "/dev/null", one.url("/hot/now"),
+               "-o", "/dev/null", one.url("/hot/now")).decode()
+    assert out == "200\n200\n"
+    assert set(pids) <= set(one.worker_pids())
+
+
 @pytest.mark.parametrize("sample", ["echo"])
 def test_what_is_no_handshake_is_refused(front, sample):
     one = front(sample)
@@ -89,7 +101,7 @@ def test_curl_uploads_5_mb(front, sample, extra, tmp_path):
 @pytest.mark.parametrize("sample", samples.EVENTS)
 def test_events_stream(front, sample):
     one = front(sample)
-    with subprocess.Popen(["curl", "-sSN", one.url("/hot/events?ms=10")],
+    with subprocess.Popen(["curl", "-sSN", "-m", "30", one.url("/hot/events?ms=10")],
                           stdout=subprocess.PIPE) as client:
         lines = [client.stdout.readline() for _ in range(9)]
         client.kill()

@@ -239,12 +239,9 @@ START_TEST(listening_sockets_are_inherited_by_listen_fds) {
 }
 END_TEST
 
-START_TEST(without_descriptors_a_connection_is_closed_and_wakes_nobody_for_ever) {
-    const std::string path = path_of(".full");
-    Intake intake;
-    ck_assert(intake.listen_for_connections(path.c_str()) == Status::ok);
-    const Socket proxy = connect_to(path, SOCK_STREAM);
-    const int next = dup(0);
+// Receives while no descriptor is free.
+Status receive_without_descriptors(Intake& intake) {
+    const int next = dup(intake.fd());
     close(next);
     rlimit old_limit, limit;
     getrlimit(RLIMIT_NOFILE, &old_limit);
@@ -254,11 +251,24 @@ START_TEST(without_descriptors_a_connection_is_closed_and_wakes_nobody_for_ever)
     const Status status = intake.receive(handoff);
     const int error = errno;
     setrlimit(RLIMIT_NOFILE, &old_limit);
-    ck_assert(status == Status::system_error);
-    ck_assert_int_eq(error, EMFILE);
-    char byte;
-    ck_assert_int_eq(recv(proxy.fd(), &byte, 1, 0), 0);
-    ck_assert(!readable(intake.fd()));
+    errno = error;
+    return status;
+}
+
+START_TEST(without_descriptors_a_connection_is_closed_and_wakes_nobody_for_ever) {
+    const std::string path = path_of(".full");
+    for (const int type : {SOCK_STREAM, SOCK_SEQPACKET}) {
+        Intake intake;
+        const Status listens = type == SOCK_STREAM ? intake.listen_for_connections(path.c_str())
+                                                   : intake.listen_for_handoffs(path.c_str());
+        ck_assert(listens == Status::ok);
+        const Socket peer = connect_to(path, type);
+        ck_assert(receive_without_descriptors(intake) == Status::system_error);
+        ck_assert_int_eq(errno, EMFILE);
+        char byte;
+        ck_assert_int_eq(recv(peer.fd(), &byte, 1, 0), 0);
+        ck_assert(!readable(intake.fd()));
+    }
     unlink(path.c_str());
 }
 END_TEST

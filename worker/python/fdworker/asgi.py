@@ -79,11 +79,29 @@ class ClientTransport:
         self._transport.close()
 
 
+class OnlyWebSocketUpgrades(h11.Connection):
+    """Hides an `Upgrade` to anything else, such as the h2c of `curl --http2`: a server may ignore
+    it (RFC 9110, section 7.8), but uvicorn would answer 400."""
+
+    def next_event(self) -> Any:
+        event = super().next_event()
+        if not isinstance(event, h11.Request):
+            return event
+        upgrades = [value.lower() for name, value in event.headers if name == b"upgrade"]
+        if not upgrades or upgrades == [b"websocket"]:
+            return event
+        hidden = (b"connection", b"upgrade", b"http2-settings")
+        headers = [field for field in event.headers if field[0] not in hidden]
+        return h11.Request(method=event.method, target=event.target, headers=headers,
+                           http_version=event.http_version)  # fmt: skip
+
+
 class HandedOffProtocol(H11Protocol):  # type: ignore[misc]
     """uvicorn's HTTP/1.1 on a socket that can go back to lighttpd."""
 
     def __init__(self, handoff: Handoff, keep: bool, **arguments: Any) -> None:
         super().__init__(**arguments)
+        self.conn = OnlyWebSocketUpgrades(h11.SERVER)
         self._handoff = handoff
         self._keep = keep
 
