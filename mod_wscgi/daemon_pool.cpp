@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "mod_wscgi/daemon.h"
@@ -23,6 +24,14 @@ constexpr int listen_backlog = 1024;
 
 std::string failed(const std::string& what) { return what + ": " + strerror(errno); }
 
+std::string describe(int wait_status) {
+    if (WIFSIGNALED(wait_status))
+        return "was killed by signal " + std::to_string(WTERMSIG(wait_status));
+    const int status = WEXITSTATUS(wait_status);
+    return "exited with status " + std::to_string(status) +
+           (status ? "" : "; it must stay in the foreground");
+}
+
 }  // namespace
 
 DaemonPool::DaemonPool(const Endpoint& endpoint, process::ProgramTable& table, server* srv)
@@ -35,7 +44,7 @@ DaemonPool::~DaemonPool() {
 }
 
 std::string DaemonPool::start(Address& address) {
-    if (std::string error = listen(address); !error.empty()) return error;
+    address_ = &address;
     for (uint32_t i = 0; i < endpoint_.processes; ++i) {
         processes_.push_back(std::make_unique<Process>(*this));
         if (std::string error = spawn(*processes_.back()); !error.empty()) return error;
@@ -43,7 +52,8 @@ std::string DaemonPool::start(Address& address) {
     return {};
 }
 
-std::string DaemonPool::listen(Address& address) {
+std::string DaemonPool::listen() {
+    Address& address = *address_;
     if (address.size == 0) {
         char directory[] = "/tmp/wscgi-XXXXXX";
         if (!mkdtemp(directory)) return failed("mkdtemp");
@@ -62,6 +72,8 @@ std::string DaemonPool::listen(Address& address) {
 }
 
 std::string DaemonPool::spawn(Process& process) {
+    if (!listening_)
+        if (std::string error = listen(); !error.empty()) return error;
     process::FileDescriptor null(open("/dev/null", O_WRONLY | O_CLOEXEC));
     process::Pipes pipes;
     if (!null || !pipes.open()) return failed("pipe");
@@ -100,9 +112,9 @@ void DaemonPool::Process::program_exited(int status) {
     pid = -1;
     due = back_off.ended(started, log_monotonic_secs);
     log_error(pool.srv_->errh, __FILE__, __LINE__,
-              "wscgi %s: daemon %s ended (wait status %d), to be started again in %lld s",
-              pool.endpoint_.prefix.c_str(), pool.endpoint_.command[0].c_str(), status,
-              static_cast<long long>(due - log_monotonic_secs));
+              "wscgi %s: daemon %s ended (%s), to be started again in %lld s",
+              pool.endpoint_.prefix.c_str(), pool.endpoint_.command[0].c_str(),
+              describe(status).c_str(), static_cast<long long>(due - log_monotonic_secs));
     pool.tick(log_monotonic_secs);
 }
 
@@ -115,6 +127,24 @@ void DaemonPool::tick(int64_t now) {
                       error.c_str());
         }
     }
+    stop_listening_if_down(now);
+}
+
+void DaemonPool::stop_listening_if_down(int64_t now) {
+    bool runs = false, stays = false;
+    for (const auto& process : processes_) {
+        runs = runs || process->pid >= 0;
+        stays = stays || (process->pid >= 0 && now - process->started > endpoint_.connect_timeout);
+    }
+    if (stays) down_since_ = 0;
+    if (runs) return;
+    if (!down_since_) down_since_ = now;
+    if (!listening_ || now - down_since_ < endpoint_.connect_timeout) return;
+    log_error(srv_->errh, __FILE__, __LINE__,
+              "wscgi %s: no daemon stays; sessions are refused until one does",
+              endpoint_.prefix.c_str());
+    unlink(path_.c_str());
+    listening_.reset();  // resets the connections that nobody has accepted
 }
 
 }  // namespace wscgi

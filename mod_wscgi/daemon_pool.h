@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The daemons that we start ourselves: several processes that accept on one listening socket, their
-// stdin. One that ends is started again, ever more slowly.
+// stdin. One that ends is started again, ever more slowly. While none stays nobody listens either:
+// whoever has waited in the socket's queue is let go, and who comes is refused.
 #pragma once
 
 #include <memory>
@@ -26,8 +27,8 @@ class DaemonPool {
     ~DaemonPool();
 
     // Listens at `address`, which is a unix socket's path, or empty: then a path is made in a new
-    // directory that only we may enter, and `address` is set. Starts the processes. An empty text,
-    // or what has failed.
+    // directory that only we may enter, and `address`, which must outlive the pool, is set. Starts
+    // the processes. An empty text, or what has failed.
     std::string start(Address& address);
 
     // To be called about once a second: starts what is due.
@@ -46,15 +47,18 @@ class DaemonPool {
         ErrorOutput error;
     };
 
-    std::string listen(Address& address);
+    std::string listen();
     std::string spawn(Process& process);
+    void stop_listening_if_down(int64_t now);
 
     const Endpoint& endpoint_;
     process::ProgramTable& table_;
     server* srv_;
     std::string directory_;  // that we have made
     std::string path_;       // of the socket
+    Address* address_ = nullptr;
     process::FileDescriptor listening_;
+    int64_t down_since_ = 0;  // no process was there, and none has stayed for a while since
     std::vector<std::unique_ptr<Process>> processes_;
 };
 

@@ -5,6 +5,7 @@ import contextlib
 import threading
 
 import pytest
+from conftest import SAMPLES
 from http2_client import Connection
 from test_bad_input import RawClient, frame, no_programs, request
 from test_http2 import H2C, run
@@ -12,7 +13,8 @@ from test_http2 import H2C, run
 LONGEST = 70000
 PATTERN = bytes(range(32, 127)) * (LONGEST // 95 + 2)  # of a period no buffer size divides
 ENDPOINTS = {"lines": {"bin-path": "/bin/cat"},
-             "length": {"bin-path": "/bin/cat", "framing": "length"}}
+             "length": {"bin-path": "/bin/cat", "framing": "length"},
+             "websocket": {"bin-path": str(SAMPLES / "ws_echo.py"), "framing": "websocket"}}
 
 
 def message_of(size):
@@ -62,12 +64,22 @@ def test_every_length_from_0_to_70000(serve, framing, opcode):
     no_programs(server)
 
 
-@pytest.mark.parametrize("framing, opcode", [("length", 1), ("length", 2), ("lines", 1)],
-                         ids=["length-text", "length-binary", "lines-text"])
-@pytest.mark.parametrize("size", [1 << 20, 16 << 20, 64 << 20])
+KINDS = pytest.mark.parametrize("framing, opcode", [
+    ("length", 1), ("length", 2), ("lines", 1), ("websocket", 1), ("websocket", 2)],
+    ids=["length-text", "length-binary", "lines-text", "websocket-text", "websocket-binary"])
+SIZES = pytest.mark.parametrize("size", [1 << 20, 16 << 20, 64 << 20],
+                                ids=["1MiB", "16MiB", "64MiB"])
+
+
+def large_message(size):
+    return (PATTERN * (size // len(PATTERN) + 1))[:size]
+
+
+@KINDS
+@SIZES
 def test_large_messages_come_back_whole(serve, framing, opcode, size):
     server = serve({"/ws": ENDPOINTS[framing]})
-    message = (PATTERN * (size // len(PATTERN) + 1))[:size]
+    message = large_message(size)
     before = server.rss()
     with RawClient(server, request()) as client, sending(client, [frame(message, opcode)]):
         assert read_message(client) == (opcode, message)
@@ -77,13 +89,14 @@ def test_large_messages_come_back_whole(serve, framing, opcode, size):
     no_programs(server)
 
 
-@pytest.mark.parametrize("opcode", [1, 2], ids=["text", "binary"])
-@pytest.mark.parametrize("size", [1 << 20, 16 << 20])
-def test_large_messages_come_back_whole_over_http_2(serve, opcode, size):
-    server = serve({"/ws": ENDPOINTS["length"]}, H2C)
-    message = (PATTERN * (size // len(PATTERN) + 1))[:size]
+@KINDS
+@SIZES
+def test_large_messages_come_back_whole_over_http_2(serve, framing, opcode, size):
+    server = serve({"/ws": ENDPOINTS[framing]}, H2C)
+    message = large_message(size)
     if opcode == 1:
         message = message.decode()
+    before = server.rss()
 
     async def talk():
         async with Connection.open(server, window=1 << 20) as connection:
@@ -93,6 +106,7 @@ def test_large_messages_come_back_whole_over_http_2(serve, opcode, size):
             await sender
             assert isinstance(answer, str) == (opcode == 1)
             assert len(answer) == size and answer == message
+            assert server.rss() - before < 8 << 20
             await stream.send_close()
             assert await stream.wait_closed() == 1000
     run(talk())
