@@ -42,6 +42,7 @@ class Stream:
         self.frames = wsproto.connection.Connection(wsproto.connection.ConnectionType.CLIENT)
         self.messages, self.pongs, self.pings, self.close = [], [], 0, None
         self._parts = []
+        self._sending = asyncio.Lock()  # so that a pong waits for the end of a message's frame
 
     @property
     def status(self):
@@ -55,6 +56,10 @@ class Stream:
 
     async def send_bytes(self, data, end_stream=False):
         """Bytes as they are, in DATA frames, as the peer's windows allow."""
+        async with self._sending:
+            await self._send_bytes(data, end_stream)
+
+    async def _send_bytes(self, data, end_stream):
         connection = self.connection
         view = memoryview(data)
         while view:
