@@ -82,6 +82,12 @@ def test_websockets(serve, program, tls, tmp_path, transport):
         "/frames": {"bin-path": str(SAMPLES / "ws_echo.py"), "framing": "websocket"},
         "/good": {"bin-path": program("good", "#!/bin/sh\necho hello\n")},
         "/bad": {"bin-path": program("bad", "#!/bin/sh\necho hello\nexit 3\n")},
+        "/mapped": {"bin-path": program("bad", "#!/bin/sh\necho hello\nexit 3\n"),
+                    "close-codes": {"0": 4000, "3": 4003}},
+        "/mapped-shared": {"bin-path": program("told", "#!/bin/sh\nread line\nexit 0\n"),
+                           "model": "shared", "close-codes": {"0": 3999}},
+        "/chosen": {"bin-path": program("chosen", "#!/bin/sh\nprintf 'C\\0\\0\\0\\5\\17\\241bye'\n"),
+                    "framing": "length"},
         "/where": {"bin-path": program("where", "#!/bin/sh\necho $HTTPS $HTTP_ORIGIN\n")},
     }, H2.format("enable" if transport == "wss-h2" else "disable") + tls.config
         + 'mimetype.assign = ( ".html" => "text/html" )\n')
@@ -106,6 +112,12 @@ def test_websockets(serve, program, tls, tmp_path, transport):
         seen = await page.evaluate(f"{TALK}('/bad', null, 0)")
         assert (seen["messages"], seen["code"], seen["clean"]) == (["hello"], 1011, True)
         assert seen["reason"] == "program exited with status 3"
+        for path, message, expected in [
+                ("/mapped", "null", (["hello"], 4003, "program exited with status 3", True)),
+                ("/mapped-shared", "'go'", ([], 3999, "program exited with status 0", True)),
+                ("/chosen", "null", ([], 4001, "bye", True))]:
+            seen = await page.evaluate(f"{TALK}({path!r}, {message}, 0)")
+            assert (seen["messages"], seen["code"], seen["reason"], seen["clean"]) == expected
         seen = await page.evaluate(f"{TALK}('/where', null, 0)")
         assert seen["messages"][0].split()[-1] == address.removesuffix("/index.html")
         seen = await page.evaluate(f"{TALK}('/nothing', null, 0)")
