@@ -172,43 +172,103 @@ def run_sessions_of_workers(server, workers):
                       timeout=30)
 
 
+# ---- The same on streams of HTTP/2
+
+async def cancelled_at_once(connection):
+    await (await connection.request("/cat")).cancel()
+
+
+async def cancelled_before_the_program_has_answered(connection):
+    stream = await connection.request("/frames")
+    await asyncio.sleep(0)
+    await stream.cancel()
+
+
+async def cancelled_with_a_message_on_its_way(connection):
+    stream = await connection.websocket("/cat")
+    await stream.send("x" * 20000)
+    await stream.cancel()
+
+
+async def cancelled_while_the_program_ends(connection):
+    await (await connection.websocket("/true")).cancel()
+
+
+async def ended_with_a_close(connection):
+    stream = await connection.websocket("/cat")
+    await stream.send("x")
+    assert await stream.recv() == "x"
+    await stream.send_close()
+    assert await stream.wait_closed() == 1000
+
+
+async def ended_within_a_frame(connection):
+    stream = await connection.websocket("/cat")
+    await stream.send_bytes(b"\x81", end_stream=True)
+    await stream.wait_closed()
+
+
+async def ended_within_a_close(connection):
+    stream = await connection.websocket("/cat")
+    await stream.send_bytes(CLOSE[:5], end_stream=True)
+    await stream.wait_closed()
+
+
+async def ended_by_the_program(connection):
+    stream = await connection.websocket("/true")
+    await connection.until(lambda: stream.close or stream.at_end())
+    assert stream.close[0] == 1000
+    await stream.send_close()
+    await stream.wait_closed()
+
+
+async def ended_by_the_kill_of_the_program(connection):
+    stream = await connection.websocket("/pid")
+    os.kill(int(await stream.recv()), signal.SIGKILL)
+    await connection.until(lambda: stream.close or stream.at_end())
+    assert stream.close[0] == 1011
+    await stream.cancel()
+
+
+async def ended_after_a_broken_rule(connection):
+    stream = await connection.websocket("/cat")
+    await stream.send_bytes(b"\xff\xff\xff\xff")
+    await connection.until(lambda: stream.close or stream.at_end())
+    assert stream.close[0] == 1002
+
+
+async def refused(connection):
+    assert await (await connection.request("/cat", origin="http://elsewhere")).response() == 403
+
+
+STREAM_STAGES = [
+    cancelled_at_once, cancelled_before_the_program_has_answered,
+    cancelled_with_a_message_on_its_way, cancelled_while_the_program_ends, ended_with_a_close,
+    ended_within_a_frame, ended_within_a_close, ended_by_the_program,
+    ended_by_the_kill_of_the_program, ended_after_a_broken_rule, refused]
+
+
+async def run_streams(server, count):
+    """On connections that end in turn by GOAWAY and abruptly, with streams open."""
+    for number in range(0, count, 2 * len(STREAM_STAGES) + 2):
+        async with Connection.open(server) as connection:
+            for stage in 2 * STREAM_STAGES:
+                await stage(connection)
+            await connection.websocket("/cat")
+            await connection.request("/cat")
+            if number % 4:
+                connection.h2.close_connection()
+                await connection.flush()
+
+
 @pytest.mark.timeout(300)
-def test_sessions_over_http_2(serve):
-    server = serve(ENDPOINTS, H2C)
-
-    async def one(connection, number):
-        ending = number % 6
-        path = ("/cat", "/cat", "/cat", "/true", "/frames", "/cat")[ending]
-        stream = await connection.request(path)
-        if ending == 0:
-            return await stream.cancel()                  # before the answer
-        if ending == 4:
-            await asyncio.sleep(0)
-            return await stream.cancel()                  # before the program's answer
-        assert await stream.response() == 200
-        if ending == 1:
-            await stream.send("x" * 20000)
-            return await stream.cancel()                  # with a message on its way
-        if ending == 2:
-            await stream.send("x")
-            assert await stream.recv() == "x"
-            await stream.send_close()
-            return await stream.wait_closed()
-        if ending == 3:
-            return await stream.cancel()                  # while the program ends
-        await stream.send_bytes(b"\x81", end_stream=True)  # within a frame
-        await stream.wait_closed()
-
-    async def run(connections):
-        for _ in range(connections):
-            async with Connection.open(server) as connection:
-                for number in range(18):
-                    await one(connection, number)
-
-    asyncio.run(run(20))
+def test_sessions_over_http_2(serve, program):
+    server = serve({**ENDPOINTS, "/pid": {
+        "bin-path": program("pid", "#!/bin/sh\necho $$\nexec cat\n"), "grace": 1}}, H2C)
+    asyncio.run(run_streams(server, WARM_UP // 2))
     server.wait_until(lambda: not server.children(), "the programs to end")
     baseline = Baseline(server)
-    asyncio.run(run(40))
+    asyncio.run(run_streams(server, SESSIONS))
     baseline.check()
 
 
