@@ -108,7 +108,8 @@ class Lighttpd:
         self.raw = stage == "raw"
         self.server = make(
             f'fd-transfer.server = ( "{prefix}" => ( "bin-path" => "{" ".join(map(str, command))}",'
-            f' "workers" => {workers}, "stage" => "{stage}" ) )\n',
+            f' "workers" => {workers}, "stage" => "{stage}" ) )\n'
+            'server.feature-flags = ( "server.h2c" => "disable" )\n',
             modules=["mod_fd_transfer"],
             environment={name: ENVIRONMENT[name]
                          for name in ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE")})

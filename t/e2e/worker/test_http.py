@@ -33,8 +33,8 @@ def test_curl_asks_on_one_connection_after_the_other(front, sample):
 
 @pytest.mark.parametrize("sample", samples.ANSWER)
 def test_an_offer_of_http2_does_no_harm(front, sample):
-    """curl's `Upgrade: h2c`, at first and then on a connection that may have come back. (At stage
-    uri lighttpd itself may accept it, and then has nothing to hand over.)"""
+    """curl's `Upgrade: h2c`, at first and then on a connection that may have come back. (With
+    h2c enabled lighttpd accepts it at stage uri, and then has nothing to hand over.)"""
     one = front(sample)
     pids = one.worker_pids()
     out = curl("--http2", "-w", "%{http_code}\n", "-o", "/dev/null", one.url("/hot/now"),
@@ -112,6 +112,7 @@ def test_events_stream(front, sample):
 @pytest.mark.parametrize("sample", samples.ANSWER)
 def test_wrk_sees_no_error(front, sample, close):
     one = front(sample)
+    curl(one.url("/hot/now"))  # it has started
     fields = ["-H", "Connection: close"] if close else []
     out = subprocess.run(["wrk", "-t1", "-c64", "-d2s", *fields, one.url("/hot/now")],
                          capture_output=True, text=True, check=True).stdout

@@ -12,7 +12,7 @@ from test_many import gather_with_limit, get
 BLOCKING = """
 import fdworker, sys, time
 def answer(handoff):
-    time.sleep(0.5 if b"slow" in handoff.head else 0)
+    time.sleep(3 if b"slow" in handoff.head else 0)
     body = handoff.request_line.encode()
     handoff.sock.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Length: %d\\r\\n\\r\\n%s" % (len(body), body))
     if b"fail" in handoff.head: raise ValueError("on purpose")
@@ -23,7 +23,7 @@ ASYNCIO = """
 import asyncio, fdworker.aio
 async def answer(handoff, reader, writer):
     head = await reader.readuntil(b"\\r\\n\\r\\n")
-    await asyncio.sleep(0.5 if b"slow" in head else 0)
+    await asyncio.sleep(3 if b"slow" in head else 0)
     body = head.split(b"\\r\\n")[0]
     writer.write(b"HTTP/1.1 200 OK\\r\\nConnection: close\\r\\nContent-Length: %d\\r\\n\\r\\n%s"
                  % (len(body), body))
