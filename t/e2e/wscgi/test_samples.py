@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import hashlib
 import os
-import pathlib
 import re
 import socket
 import subprocess
@@ -17,7 +16,6 @@ from conftest import SAMPLES, server_directive
 
 BUILT = os.environ.get("WSCGI_SAMPLES",
                        os.path.join(os.environ.get("LIGHTTPD_MODULES", ""), "../samples/wscgi"))
-DOC = pathlib.Path(__file__).parents[3] / "doc"
 LANGUAGES = (".sh", ".py", ".pl", "")
 
 
@@ -329,77 +327,3 @@ def test_chat_without_redis_closes_with_1011_and_says_why(serve, tmp_path):
             return client.close_code
     assert asyncio.run(talk()) == 1011
     server.wait_for("stderr: Redis at unix://.*nobody: .*No such file")
-
-
-# ---- The documentation
-
-def page_programs():
-    """Section name -> the first program in it, of doc/writing-programs.md."""
-    sections = re.split(r"^## (.*)$", (DOC / "writing-programs.md").read_text(), flags=re.M)
-    blocks = {name: re.search(r"^```\w+\n(#!.*?)^```", text, flags=re.M | re.S)
-              for name, text in zip(sections[1::2], sections[2::2])}
-    return {name: block[1] for name, block in blocks.items() if block}
-
-
-@pytest.mark.parametrize("section, options, message, answer", [
-    ("lines", {}, "Ada", "Hello, Ada!"),
-    ("stream", {"framing": "stream", "message-type": "text"}, "abc", "ABC"),
-    ("packet", {"framing": "packet", "message-type": "text"}, "a\nb",
-     hashlib.sha256(b"a\nb").hexdigest()),
-    ("length", {"framing": "length"}, b"\0\n", b"\0\n"),
-    ("A daemon", {"model": "daemon"}, "Ada", "Hello, Ada"),
-])
-def test_the_programs_of_the_page_for_authors(serve, program, section, options, message, answer):
-    path = program("p", page_programs()[section])
-    server = serve({"/ws": {"bin-path": path, **options}})
-    assert asyncio.run(exchange(server, message)) == [answer]
-
-
-def test_the_program_of_the_page_that_looks_at_the_cookie(serve, program):
-    path = program("p", page_programs()["Refuse a client, set a cookie: headers"])
-    server = serve({"/ws": {"bin-path": path, "headers": "enable"}})
-
-    async def talk():
-        async with connect(server, extra_headers={"Cookie": "session=1"}) as client:
-            await client.send("x")
-            assert await client.recv() == "x"
-        with pytest.raises(websockets.InvalidStatusCode) as refusal:
-            await connect(server)
-        return refusal.value.status_code
-    assert asyncio.run(talk()) == 403
-
-
-def documented_options():
-    """Option -> the rest of its row, in the tables of doc/mod_wscgi.md under "Options"."""
-    section = (DOC / "mod_wscgi.md").read_text().split("\n## Options\n")[1].split("\n## ")[0]
-    rows = re.findall(r"^\| `([a-z-]+)` \| (.*?) \| (.*?) \|", section, flags=re.M)
-    return {name: (kind, default) for name, kind, default in rows}
-
-
-def test_all_options_are_documented_with_their_ranges_and_defaults(make_lighttpd):
-    documented = documented_options()
-    numbers = {name: "-1" for name, (kind, _) in documented.items() if re.match(r"\d+-\d+$", kind)}
-    server = make_lighttpd(server_directive(
-        {"/ws": {"bin-path": "/bin/cat", "no-such-option": 1, **numbers}}), modules=["mod_wscgi"])
-    messages = server.check_config().stderr
-    known = re.search(r"unknown option; known are (.*)", messages)[1]
-    assert set(re.findall(r'"([^"]+)"', known)) == set(documented)
-    ranges = re.findall(r'"([a-z-]+)": "-1" is not .* use (\d+) to (\d+), (\d+) is the default',
-                        messages)
-    assert {name: (f"{least}-{most}", default) for name, least, most, default in ranges} == {
-        name: documented[name] for name in numbers}
-    assert len(numbers) > 10
-
-
-def configurations(page):
-    """The blocks of lighttpd.conf in a page, with the samples where they are here."""
-    blocks = re.findall(r"^```\n(.*?)^```", page.read_text(), flags=re.M | re.S)
-    return [block.replace("/usr/share/lighttpd-handoff", str(SAMPLES))
-            for block in blocks if re.match(r"wscgi\.", block)]
-
-
-@pytest.mark.parametrize("config", configurations(SAMPLES / "README.md"),
-                         ids=lambda config: config.split('"')[1])
-def test_the_configurations_of_the_samples_page_are_accepted(make_lighttpd, config):
-    checked = make_lighttpd(config, modules=["mod_wscgi", "mod_alias"]).check_config()
-    assert checked.returncode == 0, checked.stderr
