@@ -65,6 +65,26 @@ handler_t refuse(request_st* r, int status, std::string_view text) {
     return HANDLER_FINISHED;
 }
 
+namespace {
+
+// Where the next request starts, for the access log's counts of bytes.
+template <class Request>
+off_t& bytes_read_checkpoint(Request* r) {
+    if constexpr (requires { r->x.h1.bytes_read_ckpt; })
+        return r->x.h1.bytes_read_ckpt;
+    else
+        return r->bytes_read_ckpt;
+}
+
+}  // namespace
+
+void begin_next_request(request_st* r) {
+    if (r->http_status) plugins_call_handle_request_done(r);
+    request_reset(r);
+    bytes_read_checkpoint(r) = r->read_queue.bytes_in;
+    r->state = CON_STATE_REQUEST_START;
+}
+
 bool is_stopping(const server* srv) { return srv->graceful_expire_ts != 0; }
 
 }  // namespace lighty

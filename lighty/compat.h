@@ -52,6 +52,10 @@ bool is_handler_module(const Request* r, const PluginData* data) {
 // fields in their place.
 handler_t refuse(request_st* r, int status, std::string_view text = {});
 
+// Ends a request on a connection of HTTP/1.1 as if its response had been written: it is logged, and
+// the next one can be read. The caller then runs the connection's state machine.
+void begin_next_request(request_st* r);
+
 // The address of the client, as mod_extforward may have corrected it.
 inline std::string_view client_address(const request_st* r) {
     const auto text = [](const buffer& b) { return std::string_view(b.ptr, buffer_clen(&b)); };

@@ -22,6 +22,7 @@ extern "C" {
 #include "plugin.h"
 #include "plugin_config.h"
 #include "plugins.h"
+#include "reqpool.h"
 #include "request.h"
 #include "response.h"
 #include "sock_addr.h"

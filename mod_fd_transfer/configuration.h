@@ -13,7 +13,7 @@ namespace fd_transfer {
 // When a request is handed over: after access control, authentication and rewriting, or before.
 enum class Stage { uri, raw };
 
-// Whether the server keeps a duplicate of each socket until the worker has begun to answer.
+// Whether the server keeps each connection until the worker has begun to answer.
 enum class Protection {
     automatic,  // as soon as one worker of the service has said hello
     always,
@@ -42,7 +42,7 @@ struct Settings {
     int64_t max_record = 0;
     int64_t log_status = 0;
     Protection protection = Protection::automatic;
-    int64_t max_untaken = 0;  // duplicates
+    int64_t max_untaken = 0;  // connections
     int64_t taken_timeout = 0;
 
     bool spawned() const { return !program.command.empty(); }

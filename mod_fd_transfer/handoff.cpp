@@ -66,37 +66,44 @@ void note_for_log(request_st* r, const Service& service) {
                         uint32_t(queued.size()));
 }
 
-// Makes an unpatched server let go of the connection without touching the client's socket: what
+void set_log_entry(request_st* r, const PluginData* p, const Service& service) {
+    if (p->transfer->logged()) note_for_log(r, service);
+    r->http_status = int(service.settings().log_status);
+}
+
+// From now on nothing that the server does with the connection touches the client's socket: what
 // it shuts down and closes is an unconnected dummy in its place.
-handler_t leave_unpatched(request_st* r) {
-    connection* const con = r->con;
-    static const int dummy = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+void detach(connection* con, const PluginData* p) {
     fdevent_fdnode_event_del(con->srv->ev, con->fdn);
-    if (dup3(dummy, con->fd, O_CLOEXEC) < 0)
-        log_perror(r->conf.errh, __FILE__, __LINE__, "fd-transfer: dup3()");
-    chunkqueue_reset(con->read_queue);
+    if (dup3(p->transfer->unconnected(), con->fd, O_CLOEXEC) < 0)
+        log_perror(con->srv->errh, __FILE__, __LINE__, "fd-transfer: dup3()");
+}
+
+handler_t leave_unpatched(request_st* r, const PluginData* p) {
+    detach(r->con, p);
+    chunkqueue_reset(r->con->read_queue);
     r->keep_alive = 0;
     return HANDLER_ERROR;
 }
 
 // The socket is the worker's now.
 handler_t leave(request_st* r, const PluginData* p, const Service& service) {
-    if (p->transfer->logged()) note_for_log(r, service);
-    r->http_status = int(service.settings().log_status);
-    if (!lighty::server_has_request_raw()) return leave_unpatched(r);
+    if (r->http_status == 0) set_log_entry(r, p, service);
+    if (!lighty::server_has_request_raw()) return leave_unpatched(r, p);
     r->state = lighty::state_forward;
     return HANDLER_WAIT_FOR_EVENT;
 }
 
 Pending& make_pending(request_st* r, const PluginData* p, Service& service) {
-    auto* const pending = new Pending{.request = r, .service = &service, .head = {}};
+    auto* const pending = new Pending{.request = r, .service = &service};
     r->plugin_ctx[p->id] = pending;
     return *pending;
 }
 
 handler_t refuse(Pending& pending, int status) {
     pending.state = Pending::State::refused;
-    ++pending.service->statistics()[Statistics::refused];
+    pending.status = status;
+    if (status != 502) ++pending.service->statistics()[Statistics::refused];
     return lighty::refuse(pending.request, status);
 }
 
@@ -104,13 +111,40 @@ handler_t wait(Pending& pending) {
     return pending.service->enqueue(pending) ? HANDLER_WAIT_FOR_EVENT : refuse(pending, 503);
 }
 
+// The worker has the connection too: lighttpd keeps it, and does nothing with it.
+handler_t stay(Pending& pending, const PluginData* p) {
+    request_st* const r = pending.request;
+    connection* const con = r->con;
+    if (!pending.settled) {
+        pending.settled = true;
+        set_log_entry(r, p, *pending.service);
+        chunkqueue_mark_written(con->read_queue, chunkqueue_length(con->read_queue));
+        // If there will be other requests, keep asking for what the client sends. Mostly it sends
+        // nothing before it is answered, and to leave the event loop and come back would cost two
+        // system calls. Otherwise nothing that happens to the connection is of interest.
+        if (r->keep_alive > 0)
+            con->is_readable = -1;
+        else
+            fdevent_fdnode_event_del(con->srv->ev, con->fdn);
+    } else if (con->is_readable > 0 && !pending.client_spoke) {
+        // It has been answered, and the worker's word is on its way. Do not turn away yet.
+        pending.client_spoke = true;
+        con->is_readable = -1;
+    }
+    return HANDLER_WAIT_FOR_EVENT;
+}
+
 // First attempt to hand over a request that was claimed.
 handler_t begin(Pending& pending, const PluginData* p) {
-    write_head(pending.request, pending.head);
+    write_head(pending.request, pending.data);
+    pending.head_length = pending.data.size();
     if (pending.service->busy()) return wait(pending);
     switch (send_pending(pending)) {
         case Outcome::sent:
             return leave(pending.request, p, *pending.service);
+        case Outcome::held:
+            pending.service->hold(pending);
+            return stay(pending, p);
         case Outcome::too_big:
             return refuse(pending, 413);
         case Outcome::full:
@@ -130,10 +164,10 @@ uint32_t socket_index(const connection* con) {
 
 Outcome send_pending(Pending& pending) {
     request_st* const r = pending.request;
-    const size_t head_length = pending.head.size();
-    append_queue(pending.head, *r->con->read_queue);
-    const Outcome outcome = pending.service->send(r, bytes(pending.head), head_length);
-    if (outcome != Outcome::sent) pending.head.resize(head_length);
+    append_queue(pending.data, *r->con->read_queue);
+    const Outcome outcome =
+        pending.service->send(r, bytes(pending.data), pending.head_length, pending.untaken);
+    if (outcome != Outcome::held) pending.data.resize(pending.head_length);
     return outcome;
 }
 
@@ -143,17 +177,26 @@ handler_t handle_request_raw(request_st* r, void* plugin_data) {
     if (!service || !transferable(r)) return HANDLER_GO_ON;
 
     const std::string_view data = read_bytes(*r->con->read_queue);
-    const Outcome outcome =
-        service->busy() ? Outcome::full : service->send(r, bytes(data), r->rqst_header_len);
+    Untaken untaken;
+    const Outcome outcome = service->busy()
+                                ? Outcome::full
+                                : service->send(r, bytes(data), r->rqst_header_len, untaken);
     if (outcome == Outcome::sent) {
         leave(r, p, *service);
         return HANDLER_FINISHED;
     }
     Pending& pending = make_pending(r, p, *service);
     if (outcome == Outcome::too_big) return refuse(pending, 413);
-    // lighttpd is about to drop the head. What follows it stays in its queue.
-    pending.head.assign(data.substr(0, r->rqst_header_len));
-    if (!service->enqueue(pending)) return refuse(pending, 503);
+    pending.head_length = r->rqst_header_len;
+    if (outcome == Outcome::held) {
+        if (untaken.repeatable) pending.data = data;
+        pending.untaken = untaken;
+        service->hold(pending);
+    } else {
+        // lighttpd is about to drop the head. What follows it stays in its queue.
+        pending.data = data.substr(0, r->rqst_header_len);
+        if (!service->enqueue(pending)) return refuse(pending, 503);
+    }
     lighty::set_handler_module(r, p);
     return HANDLER_GO_ON;
 }
@@ -178,12 +221,18 @@ handler_t handle_subrequest(request_st* r, void* plugin_data) {
             return begin(*pending, p);
         case Pending::State::waiting:
             return HANDLER_WAIT_FOR_EVENT;
+        case Pending::State::held:
+        case Pending::State::lost:
+            return stay(*pending, p);
         case Pending::State::sent:
             return leave(r, p, *pending->service);
         case Pending::State::refused:
+            return refuse(*pending, pending->status);
+        case Pending::State::broken:
+        case Pending::State::returned:
             break;
     }
-    return refuse(*pending, 503);
+    return HANDLER_ERROR;
 }
 
 handler_t handle_response_start(request_st* r, void* plugin_data) {
@@ -200,6 +249,8 @@ handler_t handle_response_start(request_st* r, void* plugin_data) {
 handler_t handle_request_reset(request_st* r, void* plugin_data) {
     const auto* const p = static_cast<PluginData*>(plugin_data);
     if (auto* const pending = static_cast<Pending*>(r->plugin_ctx[p->id])) {
+        // The client has gone, or the server is stopping; the worker may be in its answer.
+        if (pending->state == Pending::State::held) detach(r->con, p);
         pending->service->forget(*pending);
         delete pending;
         r->plugin_ctx[p->id] = nullptr;

@@ -1,98 +1,110 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// What is done about hand-offs whose worker has died.
+// What is done about hand-offs whose worker has died. It is done when lighttpd comes back to the
+// connection, at the end of this turn of its loop.
 #include "mod_fd_transfer/recovery.h"
 
-#include <sys/socket.h>
-
 #include <utility>
+#include <vector>
 
 namespace fd_transfer {
 namespace {
 
 constexpr unsigned most_deaths = 3;  // a request that kills whoever receives it must end
-constexpr int64_t linger = 2;        // seconds
+
+void act(Pending& pending, Pending::State state) {
+    pending.state = state;
+    joblist_append(pending.request->con);
+}
 
 }  // namespace
 
-void Recovery::keep(uint64_t id, Untaken handoff) {
-    handoff.id = id;
-    untaken_.emplace(id, std::move(handoff));
+void Recovery::keep(Pending& pending) {
+    std::erase(lost_, &pending);
+    pending.state = Pending::State::held;
+    if (!pending.untaken.repeatable) pending.data = {};
+    untaken_.emplace(pending.untaken.id, &pending);
     show();
 }
 
-std::optional<Untaken> Recovery::release(uint64_t id) {
+Pending* Recovery::release(uint64_t id) {
     const auto found = untaken_.find(id);
-    if (found == untaken_.end()) return std::nullopt;
-    Untaken handoff = std::move(found->second);
+    if (found == untaken_.end()) return nullptr;
+    Pending* const pending = found->second;
     untaken_.erase(found);
     show();
-    return handoff;
+    return pending;
+}
+
+void Recovery::forget(Pending& pending) {
+    std::erase(lost_, &pending);
+    std::erase(complete_, &pending);
+    release(pending.untaken.id);
 }
 
 void Recovery::look(size_t channel, const ChannelView& view) {
-    for (auto it = untaken_.begin(); it != untaken_.end();) {
-        Untaken& handoff = it->second;
-        const Fate fate = handoff.channel == channel ? fate_of(handoff, view) : Fate::pending;
-        if (fate == Fate::pending) {
-            ++it;
-            continue;
-        }
-        settle(fate, std::move(handoff), view.now);
-        it = untaken_.erase(it);
+    std::vector<std::pair<Pending*, Fate>> settled;
+    for (const auto& [id, pending] : untaken_) {
+        if (pending->untaken.channel != channel) continue;
+        const Fate fate = fate_of(pending->untaken, view);
+        if (fate != Fate::pending) settled.emplace_back(pending, fate);
+    }
+    for (const auto& [pending, fate] : settled) {
+        untaken_.erase(pending->untaken.id);
+        settle(fate, *pending);
     }
     show();
 }
 
-void Recovery::settle(Fate fate, Untaken handoff, int64_t now) {
+void Recovery::settle(Fate fate, Pending& pending) {
     switch (fate) {
         case Fate::repeatable:
-            if (handoff.deaths < most_deaths)
-                lost_.push_back(std::move(handoff));
-            else
-                refuse(std::move(handoff), now);
+            if (pending.untaken.deaths >= most_deaths) return refuse(pending);
+            pending.state = Pending::State::lost;
+            lost_.push_back(&pending);
             break;
         case Fate::complete:
-            complete_.push_back(std::move(handoff));
+            complete_.push_back(&pending);
             break;
         case Fate::unanswered:
-            refuse(std::move(handoff), now);
+            refuse(pending);
             break;
         case Fate::broken_off:
             ++statistics_[Statistics::broken_off];
-            shutdown(handoff.socket.get(), SHUT_RDWR);
+            act(pending, Pending::State::broken);
             break;
         case Fate::pending:
         case Fate::answering:
         case Fate::gone:
-            break;  // the duplicate is closed, which is all there is to do
+            act(pending, Pending::State::sent);  // our descriptor is closed: all there is to do
     }
 }
 
-void Recovery::refuse(Untaken handoff, int64_t now) {
+void Recovery::refuse(Pending& pending) {
     ++statistics_[Statistics::unanswered];
-    answer_bad_gateway(handoff.socket.get());
-    lingering_.push_back({std::move(handoff.socket), now + linger});
+    pending.status = 502;
+    pending.request->keep_alive = 0;  // what the worker read of the client's is not known
+    act(pending, Pending::State::refused);
 }
 
-namespace {
-
-Untaken take_first(std::deque<Untaken>& from) {
-    Untaken handoff = std::move(from.front());
-    from.pop_front();
-    return handoff;
+Pending* Recovery::take_complete() {
+    if (complete_.empty()) return nullptr;
+    Pending* const pending = complete_.front();
+    complete_.pop_front();
+    return pending;
 }
-
-}  // namespace
-
-Untaken Recovery::take_lost() { return take_first(lost_); }
-Untaken Recovery::take_complete() { return take_first(complete_); }
 
 void Recovery::trigger(int64_t now) {
-    while (!lingering_.empty() && lingering_.front().until <= now) lingering_.pop_front();
-    while (!lost_.empty() && lost_.front().since + settings_.deadline <= now)
-        refuse(take_lost(), now);
+    while (!lost_.empty() && lost_.front()->untaken.since + settings_.deadline <= now) {
+        refuse(*lost_.front());
+        lost_.pop_front();
+    }
     std::erase_if(untaken_, [&](const auto& entry) {
-        return entry.second.since + settings_.taken_timeout <= now;
+        Pending& pending = *entry.second;
+        // It is the worker now that the client waits for.
+        pending.request->con->read_idle_ts = now;
+        const bool late = pending.untaken.since + settings_.taken_timeout <= now;
+        if (late) act(pending, Pending::State::sent);
+        return late;
     });
     show();
 }

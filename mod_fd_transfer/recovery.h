@@ -3,10 +3,11 @@
 #pragma once
 
 #include <deque>
+#include <map>
 
 #include "mod_fd_transfer/configuration.h"
+#include "mod_fd_transfer/pending.h"
 #include "mod_fd_transfer/statistics.h"
-#include "mod_fd_transfer/untaken.h"
 
 namespace fd_transfer {
 
@@ -16,50 +17,40 @@ class Recovery {
     Recovery(const Settings& settings, Statistics& statistics)
         : settings_(settings), statistics_(statistics) {}
 
-    // Whether one more duplicate may be kept.
+    // Whether one more request may be kept.
     bool has_room() const { return untaken_.size() < size_t(settings_.max_untaken); }
-    void keep(uint64_t id, Untaken handoff);
-    // The worker has begun to answer, or returned the connection. None: no such hand-off (it may
-    // have been let go before).
-    std::optional<Untaken> release(uint64_t id);
+    // A request that has been sent; it stays the caller's.
+    void keep(Pending& pending);
+    // The worker has begun to answer, or returned the connection. nullptr: no such hand-off (it
+    // may have been let go before).
+    Pending* release(uint64_t id);
+    // The request ends.
+    void forget(Pending& pending);
 
     // Looks at what was sent through this channel. To be called when a worker has died, when the
     // channel has broken, and once a second.
     void look(size_t channel, const ChannelView& view);
 
-    // Requests to be sent again, the oldest first.
-    bool has_lost() const { return !lost_.empty(); }
-    Untaken take_lost();
-    void put_back_lost(Untaken handoff) { lost_.push_front(std::move(handoff)); }
+    // A request to be sent again, the oldest first; nullptr: none. It is `lost` until keep().
+    Pending* first_lost() const { return lost_.empty() ? nullptr : lost_.front(); }
 
-    // Connections whose answer is complete, to be gone on with by the server.
-    bool has_complete() const { return !complete_.empty(); }
-    Untaken take_complete();
+    // Takes one whose answer is complete, and whose connection the server goes on with; nullptr:
+    // none.
+    Pending* take_complete();
 
     // Once a second: lets go of what has taken too long.
     void trigger(int64_t now);
 
-    // Descriptors that are kept here.
-    int fds() const {
-        return int(untaken_.size() + lost_.size() + complete_.size() + lingering_.size());
-    }
-
   private:
-    struct Lingering {
-        process::FileDescriptor socket;
-        int64_t until;
-    };
-
-    void settle(Fate fate, Untaken handoff, int64_t now);
-    void refuse(Untaken handoff, int64_t now);
+    void settle(Fate fate, Pending& pending);
+    void refuse(Pending& pending);
     void show() { statistics_[Statistics::untaken] = int(untaken_.size()); }
 
     const Settings& settings_;
     Statistics& statistics_;
-    UntakenMap untaken_;
-    std::deque<Untaken> lost_;
-    std::deque<Untaken> complete_;
-    std::deque<Lingering> lingering_;  // ended with a 502, until the client has seen it
+    std::map<uint64_t, Pending*> untaken_;  // ids grow: in the order of the hand-offs
+    std::deque<Pending*> lost_;
+    std::deque<Pending*> complete_;
 };
 
 }  // namespace fd_transfer

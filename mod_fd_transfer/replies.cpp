@@ -21,7 +21,6 @@ handler_t Service::on_event(void* context, int events) {
     if (line.node && (events & (FDEVENT_HUP | FDEVENT_ERR)) && !(events & FDEVENT_IN))
         service.lose(line);
     if (line.node && (events & FDEVENT_OUT)) service.on_writable();
-    service.account_fds();
     return HANDLER_FINISHED;
 }
 
@@ -65,7 +64,11 @@ void Service::take_reply(Line& line, std::span<const uint8_t> message,
             if (received.sender > 0) line.fuller = true;
             break;
         case process::HandoffKind::taken:
-            if (recovery_.release(record.id)) ++statistics_[Statistics::taken];
+            ++statistics_[Statistics::taken];
+            if (Pending* const pending = recovery_.release(record.id)) {
+                pending->state = Pending::State::sent;
+                joblist_append(pending->request->con);
+            }
             break;
         case process::HandoffKind::return_socket:
             take_back(record, message.subspan(process::handoff_header_size), received.fds,
@@ -78,7 +81,6 @@ void Service::take_reply(Line& line, std::span<const uint8_t> message,
 
 void Service::take_back(const process::HandoffRecord& record, std::span<const uint8_t> message,
                         process::ReceivedFds& fds, pid_t sender) {
-    std::optional<Untaken> own = recovery_.release(record.id);
     std::string from_memfd;
     if (record.in_memfd()) {
         from_memfd.resize(size_t(record.data_length));
@@ -86,12 +88,11 @@ void Service::take_back(const process::HandoffRecord& record, std::span<const ui
             return reject("the memfd holds less than the record says", sender);
         message = {reinterpret_cast<const uint8_t*>(from_memfd.data()), from_memfd.size()};
     }
-    // Our duplicate, if there is one, is the same socket and needs no questions.
-    const char* const fault =
-        own ? returned_.adopt_own(srv_, own->repeat.socket_index, message, std::move(own->socket))
-            : returned_.adopt_foreign(srv_, record.socket_index, message,
-                                      process::FileDescriptor(fds.release(0)));
-    if (fault) return reject(fault, sender);
+    // If we still have the connection, our descriptor is as good and needs no questions.
+    if (Pending* const own = recovery_.release(record.id)) return go_on(*own, message);
+    if (const char* const fault = returned_.adopt(srv_, record.socket_index, message,
+                                                  process::FileDescriptor(fds.release(0))))
+        return reject(fault, sender);
     ++statistics_[Statistics::returned];
 }
 

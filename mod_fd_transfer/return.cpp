@@ -7,6 +7,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "lighty/compat.h"
+
 namespace fd_transfer {
 namespace {
 
@@ -55,30 +57,36 @@ bool make_non_blocking(int socket) {
     return flags >= 0 && ((flags & O_NONBLOCK) || fcntl(socket, F_SETFL, flags | O_NONBLOCK) == 0);
 }
 
+void append(connection* con, std::span<const uint8_t> unread) {
+    if (!unread.empty())
+        chunkqueue_append_mem(con->read_queue, reinterpret_cast<const char*>(unread.data()),
+                              unread.size());
+}
+
 }  // namespace
 
-const char* ReturnedConnections::adopt_foreign(server* srv, uint32_t socket_index,
-                                               std::span<const uint8_t> unread,
-                                               process::FileDescriptor socket) {
+void resume(request_st* r, std::span<const uint8_t> unread) {
+    connection* const con = r->con;
+    con->keep_alive_idle = r->conf.max_keep_alive_idle;
+    if (r->keep_alive <= 0 || con->keep_alive_idle == 0 || !make_non_blocking(con->fd)) {
+        r->state = CON_STATE_ERROR;  // ends as an answered request does without keep-alive
+    } else {
+        // The client has hardly seen the answer: its next request would not be there yet.
+        const bool readable = con->is_readable > 0 || !unread.empty();
+        append(con, unread);
+        lighty::begin_next_request(r);
+        con->is_readable = readable;
+    }
+    connection_state_machine(con);
+}
+
+const char* ReturnedConnections::adopt(server* srv, uint32_t socket_index,
+                                       std::span<const uint8_t> unread,
+                                       process::FileDescriptor socket) {
     if (socket_index >= srv->srv_sockets.used) return "there is no such listening socket";
     const server_socket* const from = srv->srv_sockets.ptr[socket_index];
     sock_addr peer = {};
     if (const char* const fault = fault_of(socket.get(), *from, peer)) return fault;
-    return adopt(srv, from, peer, unread, std::move(socket));
-}
-
-const char* ReturnedConnections::adopt_own(server* srv, uint32_t socket_index,
-                                           std::span<const uint8_t> unread,
-                                           process::FileDescriptor socket) {
-    sock_addr peer = {};
-    socklen_t size = sizeof(peer);
-    if (getpeername(socket.get(), &peer.plain, &size) != 0) return "the socket is not connected";
-    return adopt(srv, srv->srv_sockets.ptr[socket_index], peer, unread, std::move(socket));
-}
-
-const char* ReturnedConnections::adopt(server* srv, const server_socket* from, sock_addr& peer,
-                                       std::span<const uint8_t> unread,
-                                       process::FileDescriptor socket) {
     if (socket.get() >= srv->max_fds) return "server.max-fds is reached";
     if (srv->lim_conns == 0) return "server.max-connections is reached";
     if (!make_non_blocking(socket.get())) return "the socket cannot be made non-blocking";
@@ -93,10 +101,7 @@ const char* ReturnedConnections::adopt(server* srv, const server_socket* from, s
     con->plugin_ctx[plugin_id_] = reinterpret_cast<void*>(uintptr_t(identity));
     con->request_count = 1;  // so that the next request is the second, and keep-alive limits hold
     con->keep_alive_idle = con->request.conf.max_keep_alive_idle;
-    if (!unread.empty())
-        chunkqueue_append_mem(con->read_queue, reinterpret_cast<const char*>(unread.data()),
-                              unread.size());
-    // The client has hardly seen the answer: its next request would not be there yet.
+    append(con, unread);
     con->is_readable = !unread.empty();
     connection_state_machine(con);
     return nullptr;

@@ -11,7 +11,11 @@
 
 namespace fd_transfer {
 
-// Connections that came back and that lighttpd has now.
+// Goes on with a connection that the server has kept: the worker has answered this request. Or ends
+// it, if the client or the configuration wants no other request on it. The request is reset.
+void resume(request_st* r, std::span<const uint8_t> unread);
+
+// Connections that came back after the server had let them go, and that it has now.
 class ReturnedConnections {
   public:
     // `plugin_id`: of our plugin data.
@@ -20,20 +24,13 @@ class ReturnedConnections {
     // Makes a connection of the server of a socket that a worker returned, with `unread` bytes of
     // the client's. `socket_index`: of the listening socket it came from. Returns what is wrong
     // with it, then the socket is closed; nullptr: nothing.
-    const char* adopt_foreign(server* srv, uint32_t socket_index, std::span<const uint8_t> unread,
-                              process::FileDescriptor socket);
-    // The same for the server's own duplicate of a connection that it handed over: that it is a
-    // connection, and whose, is known.
-    const char* adopt_own(server* srv, uint32_t socket_index, std::span<const uint8_t> unread,
-                          process::FileDescriptor socket);
+    const char* adopt(server* srv, uint32_t socket_index, std::span<const uint8_t> unread,
+                      process::FileDescriptor socket);
 
     // The server is about to close the connection, or to hand it over again.
     void forget(const connection* con);
 
   private:
-    const char* adopt(server* srv, const server_socket* from, sock_addr& peer,
-                      std::span<const uint8_t> unread, process::FileDescriptor socket);
-
     int plugin_id_;
     std::unordered_set<uint64_t> identities_;  // a number for each connection, never 0
 };

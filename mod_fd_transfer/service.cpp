@@ -19,8 +19,29 @@ bool repeatable(const request_st* r) {
            r->reqbody_length == 0;
 }
 
-std::string_view text(std::span<const uint8_t> bytes) {
-    return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+process::HandoffRecord record_of(const connection* con, Stage stage, size_t head_length,
+                                 bool hold) {
+    return {.kind = process::HandoffKind::request,
+            .flags = uint16_t((stage == Stage::raw ? process::handoff_raw_stage : 0) |
+                              (hold ? process::handoff_wants_taken : 0)),
+            .id = next_id,
+            .socket_index = socket_index(con),
+            .head_length = uint32_t(head_length)};
+}
+
+// The hand-off that is about to be made.
+Untaken untaken_of(const request_st* r, size_t channel) {
+    const connection* const con = r->con;
+    claim_for_server(con->fd);
+    Untaken untaken = {.id = next_id,
+                       .socket = con->fd,
+                       .before = {0, uint64_t(con->read_queue->bytes_in)},
+                       .repeatable = repeatable(r),
+                       .since = log_monotonic_secs,
+                       .channel = channel};
+    // Of a fresh connection we know what it has done without asking the kernel.
+    if (con->request_count > 1) untaken.before = progress_of(con->fd).value_or(Progress{});
+    return untaken;
 }
 
 std::span<const uint8_t> bytes(std::string_view text) {
@@ -39,7 +60,6 @@ Service::Service(Settings settings, server* srv, ReturnedConnections& returned)
 
 Service::~Service() {
     for (const auto& line : lines_) hang_up(*line);
-    srv_->cur_fds -= counted_fds_;
 }
 
 // --- the queue ---
@@ -122,23 +142,8 @@ bool Service::wants_taken(const Line& line) const {
     return line.fuller || (settings_.protection == Protection::always && settings_.spawned());
 }
 
-Untaken Service::duplicate(const request_st* r, std::span<const uint8_t> data,
-                           size_t head_length) const {
-    const connection* const con = r->con;
-    Untaken untaken = {.socket = duplicate_as_owner(con->fd),
-                       .before = {0, uint64_t(con->read_queue->bytes_in)},
-                       .repeat = {{}, head_length, socket_index(con)},
-                       .since = log_monotonic_secs};
-    // Of a fresh connection we know what it has done without asking the kernel.
-    if (con->request_count > 1 && untaken.socket)
-        untaken.before = progress_of(con->fd).value_or(Progress{});
-    if (repeatable(r)) untaken.repeat.data = text(data);
-    return untaken;
-}
-
-// `untaken`: the hand-off's duplicate, moved from if it has been sent; nullptr: none is kept.
-bool Service::send_record(Line& line, std::span<const uint8_t> data,
-                          const process::HandoffRecord& record, int client, Untaken* untaken) {
+bool Service::send_record(const Line& line, std::span<const uint8_t> data,
+                          const process::HandoffRecord& record, int client) {
     const process::PassingError error = line.channel.send(record, data, client);
     if (error != process::PassingError::none) {
         if (error == process::PassingError::no_resources || error == process::PassingError::system)
@@ -147,10 +152,6 @@ bool Service::send_record(Line& line, std::span<const uint8_t> data,
     }
     ++next_id;
     ++statistics_[Statistics::handed_over];
-    if (untaken) {
-        untaken->channel = line.index;
-        recovery_.keep(record.id, std::move(*untaken));
-    }
     return true;
 }
 
@@ -164,52 +165,40 @@ void Service::starve() {
     starved_ = true;
 }
 
-Service::Outcome Service::send(request_st* r, std::span<const uint8_t> data, size_t head_length) {
+Service::Outcome Service::send(const request_st* r, std::span<const uint8_t> data,
+                               size_t head_length, Untaken& untaken) {
     if (int64_t(data.size()) > settings_.max_record) return Outcome::too_big;
     if (start_) std::exchange(start_, nullptr)();
-    process::HandoffRecord record = {
-        .kind = process::HandoffKind::request,
-        .flags = settings_.stage == Stage::raw ? process::handoff_raw_stage : uint16_t(0),
-        .id = next_id,
-        .socket_index = socket_index(r->con),
-        .head_length = uint32_t(head_length)};
     for (size_t tried = 0; tried < lines_.size(); ++tried) {
-        Line& line = *lines_[next_line_++ % lines_.size()];
+        const Line& line = next_line();
         if (!line.node) continue;
-        Untaken untaken;
-        if (wants_taken(line) && recovery_.has_room()) untaken = duplicate(r, data, head_length);
-        const bool kept = bool(untaken.socket);
-        if (kept) record.flags |= process::handoff_wants_taken;
-        if (send_record(line, data, record, r->con->fd, kept ? &untaken : nullptr)) {
-            account_fds();
-            return Outcome::sent;
-        }
-        record.flags &= uint16_t(~process::handoff_wants_taken);
+        const bool hold = wants_taken(line) && recovery_.has_room();
+        if (hold) untaken = untaken_of(r, line.index);
+        if (send_record(line, data, record_of(r->con, settings_.stage, head_length, hold),
+                        r->con->fd))
+            return hold ? Outcome::held : Outcome::sent;
     }
     return Outcome::full;
 }
 
+bool Service::send_again(Pending& lost) {
+    const Line& line = next_line();
+    const connection* const con = lost.request->con;
+    claim_for_server(con->fd);
+    lost.untaken.id = next_id;
+    lost.untaken.channel = line.index;
+    lost.untaken.missing_since.reset();
+    return line.node &&
+           send_record(line, bytes(lost.data),
+                       record_of(con, settings_.stage, lost.head_length, true), con->fd);
+}
+
 // Requests whose worker has died go before all others: they have waited longest.
 void Service::send_lost() {
-    while (recovery_.has_lost()) {
-        Untaken lost = recovery_.take_lost();
-        const int client = lost.socket.get();
-        const std::string data = lost.repeat.data;
-        const process::HandoffRecord record = {
-            .kind = process::HandoffKind::request,
-            .flags = uint16_t(process::handoff_wants_taken |
-                              (settings_.stage == Stage::raw ? process::handoff_raw_stage : 0)),
-            .id = next_id,
-            .socket_index = lost.repeat.socket_index,
-            .head_length = uint32_t(lost.repeat.head_length)};
-        Line& line = *lines_[next_line_++ % lines_.size()];
-        claim_for_server(client);
-        lost.missing_since.reset();
-        if (!line.node || !send_record(line, bytes(data), record, client, &lost)) {
-            recovery_.put_back_lost(std::move(lost));
-            return;
-        }
+    while (Pending* const lost = recovery_.first_lost()) {
+        if (!send_again(*lost)) return;
         ++statistics_[Statistics::repeated];
+        hold(*lost);
     }
 }
 
@@ -228,32 +217,46 @@ bool Service::enqueue(Pending& pending) {
 }
 
 void Service::forget(Pending& pending) {
-    if (pending.state != Pending::State::waiting) return;
-    backlog_.remove(pending.place);
-    pending.state = Pending::State::claimed;
-    statistics_[Statistics::waiting] = int(backlog_.size());
-    watch_for_room();
+    switch (pending.state) {
+        case Pending::State::waiting:
+            backlog_.remove(pending.place);
+            pending.state = Pending::State::claimed;
+            statistics_[Statistics::waiting] = int(backlog_.size());
+            watch_for_room();
+            break;
+        case Pending::State::held:
+        case Pending::State::lost:
+            recovery_.forget(pending);
+            break;
+        default:
+            break;
+    }
 }
 
 // Sends those who wait, in their order; lighttpd then lets each connection go.
 void Service::on_writable() {
     send_lost();
-    while (!recovery_.has_lost() && !backlog_.empty()) {
+    while (!recovery_.first_lost() && !backlog_.empty()) {
         Pending& pending = *backlog_.first();
         const Outcome outcome = send_pending(pending);
         if (outcome == Outcome::full) break;
         forget(pending);
-        pending.state = outcome == Outcome::sent ? Pending::State::sent : Pending::State::refused;
+        if (outcome == Outcome::held)
+            hold(pending);
+        else
+            pending.state =
+                outcome == Outcome::sent ? Pending::State::sent : Pending::State::refused;
+        pending.status = 413;  // if refused
         joblist_append(pending.request->con);
     }
     watch_for_room();
-    account_fds();
 }
 
 void Service::refuse_late() {
     while (Pending* const pending = backlog_.late(log_monotonic_secs)) {
         forget(*pending);
         pending->state = Pending::State::refused;
+        pending->status = 503;
         joblist_append(pending->request->con);
     }
 }
@@ -283,18 +286,19 @@ void Service::look_after(Line& line, bool death) {
                                 .empty = open && line.channel.queued_bytes() == 0,
                                 .death = death,
                                 .now = log_monotonic_secs});
-    continue_complete();
+    // Connections that dead workers would have returned in the next moment.
+    while (Pending* const complete = recovery_.take_complete()) {
+        const std::string data = std::move(complete->data);
+        go_on(*complete, bytes(data).subspan(complete->head_length));
+    }
 }
 
-// Connections that dead workers would have returned in the next moment.
-void Service::continue_complete() {
-    while (recovery_.has_complete()) {
-        Untaken complete = recovery_.take_complete();
-        const auto unread = bytes(complete.repeat.data).subspan(complete.repeat.head_length);
-        const char* const fault = returned_.adopt_own(srv_, complete.repeat.socket_index, unread,
-                                                      std::move(complete.socket));
-        if (!fault) ++statistics_[Statistics::returned];
-    }
+// The worker has answered: the connection is lighttpd's again.
+void Service::go_on(Pending& pending, std::span<const uint8_t> unread) {
+    pending.state = Pending::State::returned;
+    ++statistics_[Statistics::returned];
+    if (pending.client_spoke) pending.request->con->is_readable = 1;
+    resume(pending.request, unread);
 }
 
 void Service::trigger() {
@@ -306,12 +310,6 @@ void Service::trigger() {
     if (busy()) on_writable();
     refuse_late();
     recovery_.trigger(log_monotonic_secs);
-    account_fds();
-}
-
-void Service::account_fds() {
-    srv_->cur_fds += recovery_.fds() - counted_fds_;
-    counted_fds_ = recovery_.fds();
 }
 
 }  // namespace fd_transfer

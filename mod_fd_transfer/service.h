@@ -9,32 +9,14 @@
 #include <vector>
 
 #include "lighty/lighttpd.h"
-#include "mod_fd_transfer/backlog.h"
 #include "mod_fd_transfer/channel.h"
 #include "mod_fd_transfer/configuration.h"
+#include "mod_fd_transfer/pending.h"
 #include "mod_fd_transfer/recovery.h"
 #include "mod_fd_transfer/return.h"
 #include "mod_fd_transfer/statistics.h"
 
 namespace fd_transfer {
-
-class Service;
-
-// A request of ours that could not be handed over at once. Lives until lighttpd resets the request.
-struct Pending {
-    enum class State {
-        claimed,  // nothing tried yet
-        waiting,  // in the backlog
-        sent,     // a worker has it: leave without a word
-        refused,  // 503
-    };
-
-    request_st* request;
-    Service* service;
-    std::string head;  // what lighttpd no longer has: request line, header fields, empty line
-    State state = State::claimed;
-    Backlog<Pending>::Place place = {};
-};
 
 class Service {
   public:
@@ -53,17 +35,26 @@ class Service {
     // `start` is called when the service is used for the first time.
     void on_first_use(std::function<void()> start) { start_ = std::move(start); }
 
-    enum class Outcome { sent, full, too_big };
+    enum class Outcome {
+        sent,  // the worker's now
+        held,  // sent, and to be kept: hold()
+        full,
+        too_big
+    };
     // Sends the request's socket with `data`: the head, `head_length` bytes of them, and what was
-    // read after it.
-    Outcome send(request_st* r, std::span<const uint8_t> data, size_t head_length);
+    // read after it. Sets `untaken` if the outcome is `held`.
+    Outcome send(const request_st* r, std::span<const uint8_t> data, size_t head_length,
+                 Untaken& untaken);
+    // Keeps a request that has been sent, until its worker says what becomes of it.
+    void hold(Pending& pending) { recovery_.keep(pending); }
     // Bytes in the queue that no worker has received.
     int queued_bytes() const;
 
     // True if requests wait: a new one must queue up behind them.
-    bool busy() const { return !backlog_.empty() || recovery_.has_lost(); }
+    bool busy() const { return !backlog_.empty() || recovery_.first_lost(); }
     // False if the backlog is full.
     bool enqueue(Pending& pending);
+    // The request ends, or leaves the backlog.
     void forget(Pending& pending);
 
     void worker_started(pid_t pid);
@@ -90,14 +81,15 @@ class Service {
     int wanted_events() const;
     void watch_for_room();
 
-    Untaken duplicate(const request_st* r, std::span<const uint8_t> data, size_t head_length) const;
+    Line& next_line() { return *lines_[next_line_++ % lines_.size()]; }
     bool wants_taken(const Line& line) const;
-    bool send_record(Line& line, std::span<const uint8_t> data,
-                     const process::HandoffRecord& record, int client, Untaken* untaken);
+    bool send_record(const Line& line, std::span<const uint8_t> data,
+                     const process::HandoffRecord& record, int client);
 
     void starve();
     void on_writable();
     void send_lost();
+    bool send_again(Pending& lost);
     void refuse_late();
 
     bool read_reply(Line& line);
@@ -109,8 +101,7 @@ class Service {
     void lose(Line& line);
 
     void look_after(Line& line, bool death);
-    void continue_complete();
-    void account_fds();
+    void go_on(Pending& pending, std::span<const uint8_t> unread);
 
     Settings settings_;
     server* srv_;
@@ -121,7 +112,6 @@ class Service {
     Backlog<Pending> backlog_;
     Recovery recovery_;
     std::function<void()> start_;
-    int counted_fds_ = 0;  // of recovery_, in srv_->cur_fds
     // The kernel refuses what is no matter of room in the queue (ETOOMANYREFS, EMFILE ...): that
     // the queue is writable means nothing, trigger() tries again.
     bool starved_ = false;

@@ -23,7 +23,7 @@ class Statistics {
         failed,       // attempts to start a worker, or to connect to one
         workers,      // now: processes, or connections
         waiting,      // now: requests in the backlog
-        untaken,      // now: duplicates of sockets
+        untaken,      // now: connections that are kept
         count
     };
 

@@ -2,6 +2,8 @@
 // The module at work in one lighttpd process.
 #include "mod_fd_transfer/transfer.h"
 
+#include <sys/socket.h>
+
 #include "lighty/options.h"
 
 namespace fd_transfer {
@@ -35,6 +37,11 @@ bool Transfer::add_scope(server* srv, int condition, const array& table) {
 }
 
 bool Transfer::start(server* srv) {
+    unconnected_ = process::FileDescriptor(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    if (!unconnected_) {
+        log_perror(srv->errh, __FILE__, __LINE__, "fd-transfer: socket()");
+        return false;
+    }
     for (const auto& service : services_) {
         if (service->open()) continue;
         log_perror(srv->errh, __FILE__, __LINE__,

@@ -11,6 +11,7 @@
 #include "mod_fd_transfer/pool.h"
 #include "mod_fd_transfer/routes.h"
 #include "mod_fd_transfer/service.h"
+#include "process/file_descriptor.h"
 
 namespace fd_transfer {
 
@@ -36,6 +37,9 @@ class Transfer {
     // Whether anybody reads the environment variables that we set for the access log.
     bool logged() const { return logged_; }
 
+    // A socket that leads nowhere, to be put in the place of a client's.
+    int unconnected() const { return unconnected_.get(); }
+
   private:
     // Where the directive stands: the global scope (0) or a condition.
     struct Scope {
@@ -50,6 +54,7 @@ class Transfer {
     std::vector<std::unique_ptr<Service>> services_;
     std::optional<Pool> pool_;
     bool logged_ = false;
+    process::FileDescriptor unconnected_;
 };
 
 }  // namespace fd_transfer

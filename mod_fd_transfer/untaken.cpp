@@ -7,8 +7,6 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-#include <string_view>
-
 namespace fd_transfer {
 namespace {
 
@@ -17,7 +15,7 @@ namespace {
 constexpr int64_t missing_means_dead = 2;
 
 bool held_by_nobody(Untaken& handoff, const ChannelView& channel) {
-    const pid_t owner = fcntl(handoff.socket.get(), F_GETOWN);
+    const pid_t owner = fcntl(handoff.socket, F_GETOWN);
     if (owner == 0) {
         ++handoff.deaths;
         return true;
@@ -32,13 +30,10 @@ bool held_by_nobody(Untaken& handoff, const ChannelView& channel) {
 
 }  // namespace
 
-process::FileDescriptor duplicate_as_owner(int client) {
-    process::FileDescriptor copy(fcntl(client, F_DUPFD_CLOEXEC, 3));
-    if (copy) claim_for_server(copy.get());
-    return copy;
+void claim_for_server(int client) {
+    static const pid_t server = getpid();
+    fcntl(client, F_SETOWN, server);
 }
-
-void claim_for_server(int client) { fcntl(client, F_SETOWN, getpid()); }
 
 uint64_t announced_length(int client, uint64_t id) {
     timeval value = {};
@@ -50,23 +45,15 @@ uint64_t announced_length(int client, uint64_t id) {
 
 Fate fate_of(Untaken& handoff, const ChannelView& channel) {
     const bool dead = held_by_nobody(handoff, channel);
-    const std::optional<Progress> progress = progress_of(handoff.socket.get());
+    const std::optional<Progress> progress = progress_of(handoff.socket);
     if (!progress) return Fate::gone;
     const uint64_t written = progress->written - handoff.before.written;
-    const uint64_t announced = written ? announced_length(handoff.socket.get(), handoff.id) : 0;
+    const uint64_t announced = written ? announced_length(handoff.socket, handoff.id) : 0;
     if (!dead) return written && !announced ? Fate::answering : Fate::pending;
     // What the worker read of the client's has died with it.
-    const bool whole =
-        !handoff.repeat.data.empty() && progress->consumed == handoff.before.consumed;
+    const bool whole = handoff.repeatable && progress->consumed == handoff.before.consumed;
     if (written) return whole && written == announced ? Fate::complete : Fate::broken_off;
     return whole ? Fate::repeatable : Fate::unanswered;
-}
-
-void answer_bad_gateway(int client) {
-    constexpr std::string_view response =
-        "HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
-    (void)!send(client, response.data(), response.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
-    shutdown(client, SHUT_WR);
 }
 
 }  // namespace fd_transfer

@@ -1,49 +1,33 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Hand-offs whose answer has not begun: for each a duplicate of the client's socket, so that a
-// worker's death does not take the request with it.
+// Hand-offs whose answer has not begun: the server keeps its own descriptor of the client's socket,
+// so that a worker's death does not take the request with it.
 //
 // Who has which socket, the kernel knows: whoever receives a hand-off makes itself the owner of
-// the socket (F_SETOWN), and the duplicate shows it (F_GETOWN). The server is the owner while the
-// hand-off waits in the queue; a process that is dead and reaped shows as 0.
+// the socket (F_SETOWN), and the server's descriptor shows it (F_GETOWN). The server is the owner
+// while the hand-off waits in the queue; a process that is dead and reaped shows as 0.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
-#include <map>
 #include <optional>
-#include <string>
 
 #include "mod_fd_transfer/progress.h"
-#include "process/file_descriptor.h"
 
 namespace fd_transfer {
 
-// What is needed to send a request once more.
-struct Repeat {
-    std::string data;        // head, and what was read after it; empty if it must not be repeated
-    size_t head_length = 0;  // bytes
-    uint32_t socket_index = 0;
-};
-
 struct Untaken {
     uint64_t id = 0;
-    process::FileDescriptor socket;  // the duplicate
-    Progress before = {};            // at the hand-off
-    Repeat repeat = {};
-    int64_t since = 0;    // seconds, of the first hand-off
-    unsigned deaths = 0;  // of workers that had received it
-    size_t channel = 0;   // index
+    int socket = -1;          // the client's; belongs to the connection
+    Progress before = {};     // at the hand-off
+    bool repeatable = false;  // GET or HEAD, without a body
+    int64_t since = 0;        // seconds, of the first hand-off
+    unsigned deaths = 0;      // of workers that had received it
+    size_t channel = 0;       // index
     // When a worker died while it was neither in the queue nor any worker's.
     std::optional<int64_t> missing_since = {};
 };
 
-// Ids grow, so the order of the map is that of the hand-offs.
-using UntakenMap = std::map<uint64_t, Untaken>;
-
-// A duplicate of the client's socket, with this process as its owner. None: no descriptor left.
-process::FileDescriptor duplicate_as_owner(int client);
-
-// Makes this process the owner again, before the socket is sent to another worker.
+// Makes this process the socket's owner, before it is sent to a worker.
 void claim_for_server(int client);
 
 // A worker that means to return the connection announces how many bytes it is about to write:
@@ -73,9 +57,5 @@ struct ChannelView {
 
 // May set missing_since, and counts deaths.
 Fate fate_of(Untaken& handoff, const ChannelView& channel);
-
-// Writes a short 502 and ends our side of the connection. The descriptor is to be kept for a
-// moment: closed at once, unread bytes of the client's would destroy the answer on its way.
-void answer_bad_gateway(int client);
 
 }  // namespace fd_transfer

@@ -57,7 +57,7 @@ void tell(int queue, process::HandoffKind kind, uint64_t id) {
 
 }  // namespace
 
-Worker::Worker() : epoll_(epoll_create1(EPOLL_CLOEXEC)) {}
+Worker::Worker() : epoll_(epoll_create1(EPOLL_CLOEXEC)), pid_(getpid()) {}
 
 void Worker::listen_on(int listener, bool scgi) {
     listener_ = listener;
@@ -92,6 +92,7 @@ void Worker::run() {
                     on_readable(found->second);
             }
         }
+        send_taken();
         if (time(nullptr) != second) {
             second = time(nullptr);
             tick();
@@ -125,7 +126,7 @@ void Worker::receive_all() {
         c.handoff = record.id;
         c.socket_index = record.socket_index;
         c.wants_taken = record.wants_taken();
-        if (c.wants_taken) fcntl(fd, F_SETOWN, getpid());
+        if (c.wants_taken) fcntl(fd, F_SETOWN, pid_);
         std::string data(size_t(record.data_length), '\0');
         if (record.in_memfd())
             (void)!pread(message.fds[1], data.data(), data.size(), 0);
@@ -226,8 +227,13 @@ bool Worker::finished(Connection& c, std::string_view rest) {
 }
 
 void Worker::say_taken(Connection& c) {
-    if (c.wants_taken) tell(queue_, process::HandoffKind::taken, c.handoff);
+    if (c.wants_taken) taken_.push_back(c.handoff);
     c.wants_taken = false;
+}
+
+void Worker::send_taken() {
+    for (const uint64_t id : taken_) tell(queue_, process::HandoffKind::taken, id);
+    taken_.clear();
 }
 
 bool Worker::give_back(Connection& c, std::string_view rest) {
@@ -255,7 +261,7 @@ void Worker::watch(Connection& c) {
 
 void Worker::end(Connection& c) {
     if (c.wants_taken) {
-        shutdown(c.fd, SHUT_WR);  // the server holds a duplicate
+        shutdown(c.fd, SHUT_WR);  // the server holds the socket too
         say_taken(c);
     }
     close(c.fd);

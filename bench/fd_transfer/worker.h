@@ -2,10 +2,13 @@
 // The worker that all rows of the bench share: one epoll loop, the least that HTTP/1.1 needs.
 #pragma once
 
+#include <sys/types.h>
+
 #include <cstdint>
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <vector>
 
 namespace bench {
 
@@ -51,6 +54,7 @@ class Worker {
     bool flush(Connection& c);
     bool finished(Connection& c, std::string_view rest);
     void say_taken(Connection& c);
+    void send_taken();
     bool give_back(Connection& c, std::string_view rest);
     void watch(Connection& c);
     void end(Connection& c);
@@ -61,6 +65,8 @@ class Worker {
     int queue_ = -1;
     bool scgi_ = false;
     Manner manner_ = Manner::simple;
+    pid_t pid_;
+    std::vector<uint64_t> taken_;  // to be said at the end of this turn
     std::unordered_map<int, Connection> connections_;
 };
 

@@ -55,7 +55,7 @@ class Socket {
     int fd() const { return fd_; }  // -1: none
     int release();                  // ownership goes to the caller
     void close();
-    // Ends the connection even while the server holds a duplicate: shutdown, then close.
+    // Ends the connection even while the server holds the socket too: shutdown, then close.
     void end_connection();
 
   private:
@@ -116,7 +116,7 @@ class Intake {
     // silent and listening sockets are closed.
     Status receive(Handoff& handoff);
     // To be called right after the first bytes of the response were written: the server forgets
-    // its duplicate. Does nothing if the server does not wait for it, or was told.
+    // its descriptor. Does nothing if the server does not wait for it, or was told.
     void taken(Ticket& ticket);
     // Gives a connection back to the server, which goes on reading requests there. `unread`: bytes
     // read from the client that belong to later requests. On `ok` the caller closes its fd and

@@ -26,11 +26,11 @@ def start_fuller(start, stage):
     return begin
 
 
-def test_taken_lets_the_duplicate_go(start_fuller):
+def test_taken_lets_the_connection_go(start_fuller):
     server = start_fuller()
     for _ in range(20):
         assert request(server, get("/hot/"))[0] == 200
-    now = server.wait_until(lambda: (c := counters(server))["untaken"] == 0 and c, "no duplicates")
+    now = server.wait_until(lambda: (c := counters(server))["untaken"] == 0 and c, "no connections kept")
     assert now["taken"] >= 20 and now["repeated"] == 0
 
 
@@ -148,5 +148,5 @@ def test_a_client_that_leaves_costs_nothing(start_fuller):
         with server.connect() as sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
             sock.sendall(get("/hot/pause/0.01"))
-    server.wait_until(lambda: counters(server)["untaken"] == 0, "no duplicates")
+    server.wait_until(lambda: counters(server)["untaken"] == 0, "no connections kept")
     server.wait_until(lambda: len(server.fds()) <= before, "no descriptors left over")

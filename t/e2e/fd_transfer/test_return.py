@@ -20,6 +20,20 @@ def start_return(start, stage):
     return begin
 
 
+def wait_for_hello(server):
+    """Until the server keeps the connections that it hands over."""
+    def kept():
+        before = counters(server)["returned"]
+        with server.connect() as sock:
+            sock.sendall(get("/hot/pause/0.05"))
+            server.wait_until(lambda: counters(server)["returned"] > before or
+                              counters(server)["untaken"], "an answer, or a connection kept")
+            seen = counters(server)["untaken"]
+            read_response(sock)
+        return seen
+    server.wait_until(kept, "hello")
+
+
 def test_400_requests_alternate_on_one_connection(start_return):
     server = start_return("server.max-keep-alive-requests = 1000\n")
     with server.connect() as sock:
@@ -79,6 +93,28 @@ def test_an_idle_returned_connection_ends_as_keep_alive_does(start_return):
         began = time.monotonic()
         assert sock.recv(1) == b""
         assert time.monotonic() - began < 10
+
+
+def test_keep_alive_requests_are_counted_on(start_return):
+    """The limit is said with the next response that lighttpd writes."""
+    server = start_return("server.max-keep-alive-requests = 3\n")
+    wait_for_hello(server)
+    with server.connect() as sock:
+        for _ in range(3):
+            sock.sendall(get("/hot/"))
+            assert read_response(sock)[0] == 200
+        sock.sendall(get("/style.css"))
+        assert "\r\nConnection: close" in read_response(sock)[1]
+        assert sock.recv(1) == b""
+
+
+def test_without_keep_alive_a_returned_connection_ends(start_return):
+    server = start_return("server.max-keep-alive-idle = 0\n")
+    wait_for_hello(server)
+    with server.connect() as sock:
+        sock.sendall(get("/hot/"))
+        assert read_response(sock)[0] == 200
+        assert sock.recv(1) == b""
 
 
 def test_conditions_hold_on_returned_connections(start, stage):
@@ -165,7 +201,7 @@ def test_a_connection_returned_twice_is_one_connection(start_rubbish):
 def test_a_returned_connection_beyond_the_limit_is_closed(start, stage):
     """server.max-connections is reached by others: the returned one is let go, with a reason."""
     server = start("server.max-connections = 2\n" + STATUS
-                   + service(**fuller("return", stage=stage)), modules=["mod_status"])
+                   + service(**fuller("return", stage=stage, taken="never")), modules=["mod_status"])
     with server.connect() as sock, server.connect() as one, server.connect() as two:
         sock.sendall(get("/hot/pause/0.5"))
         server.wait_for(r"/hot/pause", log="access")
