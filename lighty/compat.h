@@ -53,7 +53,7 @@ bool is_handler_module(const Request* r, const PluginData* data) {
 handler_t refuse(request_st* r, int status, std::string_view text = {});
 
 // Ends a request on a connection of HTTP/1.1 as if its response had been written: it is logged, and
-// the next one can be read. The caller then runs the connection's state machine.
+// the next one can be read. The caller then lets the connection's state machine run.
 void begin_next_request(request_st* r);
 
 // The address of the client, as mod_extforward may have corrected it.

@@ -90,6 +90,8 @@ void Service::take_back(const process::HandoffRecord& record, std::span<const ui
     }
     // If we still have the connection, our descriptor is as good and needs no questions.
     if (Pending* const own = recovery_.release(record.id)) return go_on(*own, message);
+    if (record.without_socket())
+        return reject("the connection came back without its socket, and is not kept here", sender);
     if (const char* const fault = returned_.adopt(srv_, record.socket_index, message,
                                                   process::FileDescriptor(fds.release(0))))
         return reject(fault, sender);

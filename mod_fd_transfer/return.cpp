@@ -77,7 +77,9 @@ void resume(request_st* r, std::span<const uint8_t> unread) {
         lighty::begin_next_request(r);
         con->is_readable = readable;
     }
-    connection_state_machine(con);
+    // Not at once: if the connection ended now, an event of its own in this turn would find it
+    // freed.
+    joblist_append(con);
 }
 
 const char* ReturnedConnections::adopt(server* srv, uint32_t socket_index,

@@ -188,6 +188,7 @@ bool Service::send_again(Pending& lost) {
     lost.untaken.id = next_id;
     lost.untaken.channel = line.index;
     lost.untaken.missing_since.reset();
+    lost.untaken.answering_since.reset();
     return line.node &&
            send_record(line, bytes(lost.data),
                        record_of(con, settings_.stage, lost.head_length, true), con->fd);

@@ -14,6 +14,10 @@ namespace {
 // seconds of our ticks tell the one from the other.
 constexpr int64_t missing_means_dead = 2;
 
+// A worker that returns the connection at the end of a short answer needs not say that it has
+// begun.
+constexpr int64_t longest_short_answer = 2;
+
 bool held_by_nobody(Untaken& handoff, const ChannelView& channel) {
     const pid_t owner = fcntl(handoff.socket, F_GETOWN);
     if (owner == 0) {
@@ -49,7 +53,12 @@ Fate fate_of(Untaken& handoff, const ChannelView& channel) {
     if (!progress) return Fate::gone;
     const uint64_t written = progress->written - handoff.before.written;
     const uint64_t announced = written ? announced_length(handoff.socket, handoff.id) : 0;
-    if (!dead) return written && !announced ? Fate::answering : Fate::pending;
+    if (!dead) {
+        if (!written || announced) return Fate::pending;
+        if (!handoff.answering_since) handoff.answering_since = channel.now;
+        return channel.now - *handoff.answering_since < longest_short_answer ? Fate::pending
+                                                                             : Fate::answering;
+    }
     // What the worker read of the client's has died with it.
     const bool whole = handoff.repeatable && progress->consumed == handoff.before.consumed;
     if (written) return whole && written == announced ? Fate::complete : Fate::broken_off;

@@ -25,6 +25,8 @@ struct Untaken {
     size_t channel = 0;       // index
     // When a worker died while it was neither in the queue nor any worker's.
     std::optional<int64_t> missing_since = {};
+    // When a living worker was first seen to answer.
+    std::optional<int64_t> answering_since = {};
 };
 
 // Makes this process the socket's owner, before it is sent to a worker.
@@ -39,7 +41,7 @@ uint64_t announced_length(int client, uint64_t id);
 
 enum class Fate {
     pending,     // in the queue, or a living worker has it
-    answering,   // a living worker has begun to answer, and has not said so yet
+    answering,   // a living worker has been answering for a while, and has not said so
     broken_off,  // its worker is dead, and bytes of an answer have been written
     complete,    // its worker is dead, but had written all of the answer that it announced
     repeatable,  // its worker is dead, nothing has been written or read: send it again
@@ -55,7 +57,7 @@ struct ChannelView {
     int64_t now;  // seconds
 };
 
-// May set missing_since, and counts deaths.
+// May set missing_since and answering_since, and counts deaths.
 Fate fate_of(Untaken& handoff, const ChannelView& channel);
 
 }  // namespace fd_transfer

@@ -31,7 +31,7 @@ std::uint16_t allowed_flags(HandoffKind kind) {
         case HandoffKind::request:
             return handoff_in_memfd | handoff_raw_stage | handoff_wants_taken;
         case HandoffKind::return_socket:
-            return handoff_in_memfd;
+            return handoff_in_memfd | handoff_without_socket;
         default:
             return 0;
     }
@@ -55,7 +55,7 @@ bool lengths_agree(const HandoffRecord& record, std::size_t message_size) {
 
 std::size_t HandoffRecord::fds_expected() const {
     const bool carries_socket = kind == HandoffKind::request || kind == HandoffKind::return_socket;
-    return (carries_socket ? 1 : 0) + (in_memfd() ? 1 : 0);
+    return (carries_socket && !without_socket() ? 1 : 0) + (in_memfd() ? 1 : 0);
 }
 
 const char* handoff_error_text(HandoffError error) {
@@ -109,6 +109,7 @@ HandoffError decode_handoff(std::span<const std::uint8_t> message, std::size_t f
         .data_length = get<std::uint64_t>(&message[24]),
     };
     if (read.flags & ~allowed_flags(read.kind)) return HandoffError::bad_flags;
+    if (read.in_memfd() && read.without_socket()) return HandoffError::bad_flags;
     if (!lengths_agree(read, message.size())) return HandoffError::bad_lengths;
     if (fd_count < read.fds_expected()) return HandoffError::missing_fd;
     if (fd_count > read.fds_expected()) return HandoffError::too_many_fds;

@@ -28,6 +28,8 @@ enum class HandoffKind : std::uint8_t {
 inline constexpr std::uint16_t handoff_in_memfd = 1 << 0;     // data are in a memfd, the second fd
 inline constexpr std::uint16_t handoff_raw_stage = 1 << 1;    // access control has not run
 inline constexpr std::uint16_t handoff_wants_taken = 1 << 2;  // server waits for `taken`
+// No socket comes with a return: the server still has its own, since it waits for `taken`.
+inline constexpr std::uint16_t handoff_without_socket = 1 << 3;
 
 // The header's fields in host order. The data follow it in the message or stand in the memfd.
 struct HandoffRecord {
@@ -43,6 +45,7 @@ struct HandoffRecord {
     bool in_memfd() const { return flags & handoff_in_memfd; }
     bool raw_stage() const { return flags & handoff_raw_stage; }
     bool wants_taken() const { return flags & handoff_wants_taken; }
+    bool without_socket() const { return flags & handoff_without_socket; }
     std::size_t inline_length() const { return in_memfd() ? 0 : std::size_t(data_length); }
 
     // How many fds travel with a record of this kind and these flags.
@@ -58,7 +61,7 @@ enum class HandoffError : std::uint8_t {
     bad_magic,     // not "LFDT"
     bad_version,   // not version 1
     bad_kind,      // a kind this version does not know
-    bad_flags,     // an unknown bit, or one that this kind does not have
+    bad_flags,  // an unknown bit, one that this kind does not have, or two that exclude each other
     bad_lengths,   // lengths that contradict each other, the message, or the limits
     missing_fd,    // fewer fds than the kind and flags ask for
     too_many_fds,  // more fds than that

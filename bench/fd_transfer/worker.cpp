@@ -238,15 +238,19 @@ void Worker::send_taken() {
 
 bool Worker::give_back(Connection& c, std::string_view rest) {
     uint8_t header[process::handoff_header_size];
-    process::encode_handoff({.kind = process::HandoffKind::return_socket,
-                             .id = c.handoff,
-                             .socket_index = c.socket_index,
-                             .data_length = rest.size()},
-                            header);
+    const bool without_socket = c.wants_taken && rest.empty();
+    process::encode_handoff(
+        {.kind = process::HandoffKind::return_socket,
+         .flags = without_socket ? process::handoff_without_socket : uint16_t(0),
+         .id = c.handoff,
+         .socket_index = c.socket_index,
+         .data_length = rest.size()},
+        header);
     const std::span<const uint8_t> data(reinterpret_cast<const uint8_t*>(rest.data()), rest.size());
     const int fds[] = {c.fd};
+    const size_t fd_count = without_socket ? 0 : 1;
     if (c.watched) epoll_ctl(epoll_, EPOLL_CTL_DEL, c.fd, nullptr);
-    process::send_message(queue_, header, data, fds);
+    process::send_message(queue_, header, data, {fds, fd_count});
     close(c.fd);
     connections_.erase(c.fd);
     return false;

@@ -218,6 +218,8 @@ Status Queue::return_socket(Ticket& ticket, int client, std::string_view unread)
                          .socket_index = ticket.socket_index,
                          .data_length = unread.size()};
     Socket memfd;
+    // The server still has its own descriptor, and takes it if nothing can be lost with ours.
+    if (ticket.wants_taken && unread.empty()) record.flags = process::handoff_without_socket;
     if (unread.size() > process::handoff_inline_max) {
         if (unread.size() > process::handoff_memfd_max) return Status::bad_lengths;
         memfd = memfd_with(unread);

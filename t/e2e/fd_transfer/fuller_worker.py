@@ -8,6 +8,7 @@ close: says taken, ends each connection. return: gives each connection back. lis
 on a socket of its own at PATH (an external worker). patient: the same, deaf to URLs.
 
 /…/pause/SECONDS   sleeps before it answers
+/…/linger/         sleeps after it has answered, and before it returns the connection
 /…/die             kills itself before it answers
 /…/die-once/NAME   the same, if the file /tmp/NAME is not there yet; makes it
 /…/die-half        kills itself within the answer
@@ -25,11 +26,11 @@ import time
 
 HEADER = struct.Struct("<4sBBHQIIQ")
 HELLO, TAKEN, RETURN = 2, 3, 4
-IN_MEMFD, WANTS_TAKEN = 1, 4
+IN_MEMFD, WANTS_TAKEN, WITHOUT_SOCKET = 1, 4, 8
 
 
-def note(kind, number=0, index=0, data=b""):
-    return HEADER.pack(b"LFDT", 1, kind, 0, number, index, 0, len(data)) + data
+def note(kind, number=0, index=0, data=b"", flags=0):
+    return HEADER.pack(b"LFDT", 1, kind, flags, number, index, 0, len(data)) + data
 
 
 def tell(queue, message):
@@ -62,6 +63,14 @@ def obey(path, client, response):
         die()
 
 
+def give_socket_back(queue, client, kept, number, index, rest):
+    """Without the socket, if the server has kept it."""
+    if kept:
+        queue.send(note(RETURN, number, index, rest, WITHOUT_SOCKET))
+    else:
+        socket.send_fds(queue, [note(RETURN, number, index, rest)], [client.fileno()])
+
+
 def answer(queue, message, fds, give_back):
     _, _, _, flags, number, index, head_length, length = HEADER.unpack(message[:32])
     data = os.pread(fds[1], length, 0) if flags & IN_MEMFD else message[32:]
@@ -80,11 +89,14 @@ def answer(queue, message, fds, give_back):
             if keep:
                 # So many seconds of "timeout": if we die now, the server sees whether all of the
                 # answer has been written. The socket does not block, so the option does nothing.
-                client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO,
-                                  struct.pack("ll", (number & 0xfffff) << 32 | len(response), 0))
+                if b"/linger/" not in head:
+                    client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack(
+                        "ll", (number & 0xfffff) << 32 | len(response), 0))
             client.send(response)
             if keep:
-                socket.send_fds(queue, [note(RETURN, number, index, rest)], [client.fileno()])
+                if b"/linger/" in head:
+                    time.sleep(1.5)
+                give_socket_back(queue, client, flags & WANTS_TAKEN, number, index, rest)
                 return
             client.shutdown(socket.SHUT_WR)
         except OSError:

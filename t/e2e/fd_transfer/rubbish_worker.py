@@ -86,6 +86,13 @@ class Rubbish:
         self.send([self.client.fileno(), memfd], flags=1, length=5000)
         os.close(memfd)
 
+    def no_socket(self):
+        """Says that the server has the connection still; it has not, nobody said hello."""
+        self.send(flags=8)
+
+    def wrong_id(self):
+        self.send(flags=8, number=self.number + 1000)
+
     def unknown_id(self):
         self.send(kind=3, number=99)
 

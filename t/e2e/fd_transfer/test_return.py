@@ -108,6 +108,18 @@ def test_keep_alive_requests_are_counted_on(start_return):
         assert sock.recv(1) == b""
 
 
+def test_a_worker_may_take_a_moment_to_return(start_return):
+    """It has answered, announced nothing, said nothing: the connection is kept still."""
+    server = start_return()
+    wait_for_hello(server)
+    with server.connect() as sock:
+        sock.sendall(get("/hot/linger/"))
+        assert read_response(sock)[0] == 200
+        sock.sendall(get("/style.css"))
+        assert read_response(sock)[2] == b"css"
+    assert counters(server)["rejected"] == 0
+
+
 def test_without_keep_alive_a_returned_connection_ends(start_return):
     server = start_return("server.max-keep-alive-idle = 0\n")
     wait_for_hello(server)
@@ -148,6 +160,8 @@ RUBBISH = {
     "stranger": "not made to that listening socket",
     "bad_index": "no such listening socket",
     "empty_memfd": "the memfd holds less",
+    "no_socket": "without its socket",
+    "wrong_id": "without its socket",
 }
 
 

@@ -4,6 +4,7 @@
 import array
 import contextlib
 import dataclasses
+import gc
 import os
 import pathlib
 import select
@@ -13,7 +14,7 @@ import threading
 import pytest
 
 from fdworker import HandoffQueue, QueueClosed, Reason, RecordError, passing
-from fdworker.record import MESSAGE_MAX, Kind, Record, decode, encode
+from fdworker.record import MESSAGE_MAX, Flag, Kind, Record, decode, encode
 
 REQUEST = b"GET /hot/ HTTP/1.1\r\nHost: a\r\n\r\n"
 GOOD = Record(Kind.REQUEST, 0, 7, 3, len(REQUEST), len(REQUEST))
@@ -48,6 +49,7 @@ def test_there_are_vectors():
 
 
 def open_fds():
+    gc.collect()  # earlier tests' sockets, in the tracebacks of expected errors
     return set(os.listdir("/proc/self/fd"))
 
 
@@ -178,6 +180,23 @@ def test_a_socket_is_given_back_with_its_unread_bytes(bench, size):
     assert (record.kind, record.id, record.socket_index) == (Kind.RETURN, 7, 3)
     assert record.data_length == size
     assert inline == (b"" if record.in_memfd else b"x" * size)
+
+
+def test_what_the_server_still_has_is_given_back_without_the_socket(bench):
+    request = dataclasses.replace(GOOD, flags=Flag.WANTS_TAKEN)
+    for unread, flags in ((b"", Flag.WITHOUT_SOCKET), (b"x", 0)):
+        bench.send(encode(request) + REQUEST, [bench.accepted.fileno()])
+        assert bench.queue.receive().give_back(unread)
+        assert bench.told()[0].flags == flags
+
+
+def test_what_was_taken_is_given_back_with_the_socket(bench):
+    bench.send(encode(dataclasses.replace(GOOD, flags=Flag.WANTS_TAKEN)) + REQUEST,
+               [bench.accepted.fileno()])
+    handoff = bench.queue.receive()
+    handoff.taken()
+    assert handoff.give_back()
+    assert [bench.told()[0].kind, bench.told()[0].flags] == [Kind.TAKEN, 0]
 
 
 def test_what_cannot_be_given_back_stays_open(bench):

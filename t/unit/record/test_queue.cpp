@@ -222,8 +222,9 @@ START_TEST(a_socket_is_returned_with_its_unread_bytes) {
         ck_assert_uint_eq(record.socket_index, 3);
         ck_assert_uint_eq(record.data_length, size);
         ck_assert_int_eq(record.in_memfd(), size > handoff_inline_max);
+        ck_assert_int_eq(record.without_socket(), size == 0);  // and with that the server was told
+        ck_assert(!ticket.wants_taken);
     }
-    ck_assert(!ticket.wants_taken);
 }
 END_TEST
 

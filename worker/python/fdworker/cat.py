@@ -148,8 +148,6 @@ class Front:
 
     def _note(self, record: Record, message: bytes, fds: passing.Fds, sender: int) -> None:
         duplicate = self._duplicates.pop(record.id, None)
-        if duplicate:
-            duplicate.close()
         if record.kind == Kind.HELLO:
             self._said_hello = True
             say(f"worker {sender} says hello")
@@ -157,9 +155,17 @@ class Front:
             data = message[32:]
             if record.in_memfd:
                 data = passing.memfd_data(fds[1], record.data_length)
-            client = socket.socket(fileno=fds.pop(0))
-            client.setblocking(False)
-            self._read_head(client, data)
+            if record.without_socket:
+                client, duplicate = duplicate, None
+            else:
+                client = socket.socket(fileno=fds.pop(0))
+            if client:
+                client.setblocking(False)
+                self._read_head(client, data)
+            else:
+                say(f"a worker returned hand-off {record.id}, which is not kept, without its socket")
+        if duplicate:
+            duplicate.close()
 
     def worker_died(self, pid: int) -> None:
         """Ends the connections whose duplicates show that the dead worker held them."""

@@ -86,9 +86,9 @@ class Handoff:
         `unread` are bytes read from the client that belong to a later request. False when the
         server takes nothing now: the socket is still the caller's, to go on with or to close.
         """
-        record = Record(
-            Kind.RETURN, id=self.id, socket_index=self._socket_index, data_length=len(unread)
-        )
+        # The server still has its own descriptor, and takes it if nothing can be lost with ours.
+        flags = Flag.WITHOUT_SOCKET if self._untold and not unread else 0
+        record = Record(Kind.RETURN, flags, self.id, self._socket_index, 0, len(unread))
         if not self._queue.give_back(record, self.sock, unread):
             return False
         self._untold = False
@@ -188,7 +188,9 @@ class HandoffQueue:
         if len(data) > MEMFD_MAX:
             return False
         inline = len(data) <= INLINE_MAX
-        fds = [sock.fileno()] if inline else [sock.fileno(), passing.memfd_with(data)]
+        fds = [] if record.without_socket else [sock.fileno()]
+        if not inline:
+            fds.append(passing.memfd_with(data))
         if not inline:
             record = Record(
                 Kind.RETURN, Flag.IN_MEMFD, record.id, record.socket_index, 0, len(data)

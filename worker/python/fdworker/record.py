@@ -34,6 +34,7 @@ class Flag:
     IN_MEMFD = 1
     RAW_STAGE = 2
     WANTS_TAKEN = 4
+    WITHOUT_SOCKET = 8
 
 
 class Reason(enum.Enum):
@@ -95,19 +96,24 @@ class Record:
         return bool(self.flags & Flag.IN_MEMFD)
 
     @property
+    def without_socket(self) -> bool:
+        return bool(self.flags & Flag.WITHOUT_SOCKET)
+
+    @property
     def inline_length(self) -> int:
         return 0 if self.in_memfd else self.data_length
 
     @property
     def fds_expected(self) -> int:
-        return (self.kind in (Kind.REQUEST, Kind.RETURN)) + self.in_memfd
+        carries_socket = self.kind in (Kind.REQUEST, Kind.RETURN) and not self.without_socket
+        return carries_socket + self.in_memfd
 
 
 ALLOWED_FLAGS = {
     Kind.REQUEST: Flag.IN_MEMFD | Flag.RAW_STAGE | Flag.WANTS_TAKEN,
     Kind.HELLO: 0,
     Kind.TAKEN: 0,
-    Kind.RETURN: Flag.IN_MEMFD,
+    Kind.RETURN: Flag.IN_MEMFD | Flag.WITHOUT_SOCKET,
 }
 
 
@@ -136,6 +142,8 @@ def decode(message: bytes, fd_count: int) -> Record:
     if flags & ~ALLOWED_FLAGS[kind]:
         raise RecordError(Reason.BAD_FLAGS)
     record = Record(Kind(kind), flags, *numbers)
+    if record.in_memfd and record.without_socket:
+        raise RecordError(Reason.BAD_FLAGS)
     if not _lengths_agree(record, len(message)):
         raise RecordError(Reason.BAD_LENGTHS)
     if fd_count < record.fds_expected:
