@@ -111,7 +111,6 @@ void Channel::flush() {
     while (input_blocked() && write_kept_piece()) {
     }
     if (input_blocked()) return;
-    std::deque<std::vector<uint8_t>>().swap(kept_);
     update_interest();
     if (close_input_) close_input();
 }

@@ -2,7 +2,7 @@
 // The bytes to and from whoever answers a session: over two pipes, or over one socket.
 #pragma once
 
-#include <deque>
+#include <list>
 #include <span>
 #include <vector>
 
@@ -59,10 +59,10 @@ class Channel {
     server* srv_;
     fdevent_handler ready_;
     void* context_;
-    lighty::Watch input_;                    // to the other side; a socket is both
-    lighty::Watch output_;                   // from it
-    std::deque<std::vector<uint8_t>> kept_;  // pieces that were not taken
-    size_t written_ = 0;                     // bytes of the first of them
+    lighty::Watch input_;                   // to the other side; a socket is both
+    lighty::Watch output_;                  // from it
+    std::list<std::vector<uint8_t>> kept_;  // pieces that were not taken
+    size_t written_ = 0;                    // bytes of the first of them
     bool one_socket_ = false;
     bool packets_ = false;
     bool watching_ = false;

@@ -49,12 +49,12 @@ std::vector<char*> arguments_of(const std::vector<std::string>& command) {
     return arguments;
 }
 
-Program::Program(const Endpoint& endpoint, std::vector<std::string> command,
+Program::Program(const Endpoint& endpoint, const std::vector<std::string>& command,
                  process::ProgramTable& table, server* srv, fdevent_handler ready, void* context,
                  std::string label)
     : ChannelBackend(srv, ready, context),
       endpoint_(endpoint),
-      command_(std::move(command)),
+      command_(command),
       table_(table),
       srv_(srv),
       ready_(ready),
@@ -84,7 +84,7 @@ Backend::Start Program::start(process::Environment& environment, std::string& er
     if (!spawn(ends, environment, error)) return Start::failed;
 
     table_.started(pid_, this);
-    error_.open(srv_, ends.read_error.release(), label_);
+    error_.open(srv_, ends.read_error.release(), std::move(label_));
     if (packets)
         channel_.open_socket(ends.our_socket.release(), true);
     else

@@ -15,9 +15,9 @@ struct Endpoint;
 class Program : public ChannelBackend, public process::ProgramTable::Owner {
   public:
     // `command` is the program and its arguments. What happens to the program is told by
-    // `ready(context, ...)`, from the event loop. The other arguments must outlive the program.
-    // `label` goes in front of its stderr in the log.
-    Program(const Endpoint& endpoint, std::vector<std::string> command,
+    // `ready(context, ...)`, from the event loop. All arguments but the last must outlive the
+    // program. `label` goes in front of its stderr in the log.
+    Program(const Endpoint& endpoint, const std::vector<std::string>& command,
             process::ProgramTable& table, server* srv, fdevent_handler ready, void* context,
             std::string label);
     Program(const Program&) = delete;
@@ -40,12 +40,12 @@ class Program : public ChannelBackend, public process::ProgramTable::Owner {
     bool spawn(const Ends& ends, process::Environment& environment, std::string& error);
 
     const Endpoint& endpoint_;
-    std::vector<std::string> command_;
+    const std::vector<std::string>& command_;
     process::ProgramTable& table_;
     server* srv_;
     fdevent_handler ready_;
     void* context_;
-    std::string label_;
+    std::string label_;  // until it is started
     pid_t pid_ = -1;
     ErrorOutput error_;
     int64_t ending_ = 0;  // since when it is to end, seconds

@@ -23,6 +23,12 @@ struct Common {
     Traffic traffic;  // of sessions that have ended
 };
 
+// What is known of a request, and of no use any more once the session is open.
+struct Opening {
+    Answer answer;
+    process::Environment environment;
+};
+
 class Session final : ClientOutput, public SharedProgram::Listener {
   public:
     // A session that has not begun: run() begins it. `command` is the program and its arguments,
@@ -99,8 +105,7 @@ class Session final : ClientOutput, public SharedProgram::Listener {
     std::string address_;  // of the client
     std::unique_ptr<Backend> backend_;
     std::unique_ptr<Relay> relay_;
-    Answer answer_;
-    process::Environment environment_;  // until the backend has started
+    std::unique_ptr<Opening> opening_;  // until it is open
     std::vector<uint8_t> unframed_;     // bytes of the program that make no whole piece yet
     int64_t began_;                     // seconds
     off_t written_ = 0;                 // to the client, at the last tick

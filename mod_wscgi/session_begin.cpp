@@ -79,6 +79,7 @@ Session::Session(request_st* r, Service& service, std::vector<std::string> comma
       common_(common),
       id_(random_id()),
       address_(lighty::client_address(r)),
+      opening_(std::make_unique<Opening>()),
       began_(log_monotonic_secs) {
     ++service_.sessions;
     ++service_.sessions_of_address[address_];
@@ -109,13 +110,14 @@ handler_t Session::refuse(int status, std::string_view counter, const std::strin
 }
 
 handler_t Session::begin() {
-    answer_ = service_.framing == FramingKind::websocket && is_websocket_request(r_)
-                  ? check_origin_and_body(r_, service_)
-                  : answer(r_, service_);
-    if (!answer_.accepted()) {
-        set_fields(r_, answer_);
-        return refuse(answer_.status, answer_.status == 403 ? "origin" : "handshake",
-                      answer_.reason);
+    opening_->answer = service_.framing == FramingKind::websocket && is_websocket_request(r_)
+                           ? check_origin_and_body(r_, service_)
+                           : answer(r_, service_);
+    if (!opening_->answer.accepted()) {
+        set_fields(r_, opening_->answer);
+        return refuse(opening_->answer.status,
+                      opening_->answer.status == 403 ? "origin" : "handshake",
+                      opening_->answer.reason);
     }
     if (service_.sessions > service_.max_sessions)
         return refuse(503, "max-sessions", "\"max-sessions\" are running already");
@@ -125,7 +127,8 @@ handler_t Session::begin() {
         return refuse(r_->http_status >= 300 ? r_->http_status : 500, "other-module",
                       "refused by another module");
     split_path(r_, service_);
-    if (std::string error = fill_environment(environment_, r_, service_, id_, answer_);
+    if (std::string error =
+            fill_environment(opening_->environment, r_, service_, id_, opening_->answer);
         !error.empty())
         return refuse(400, "handshake", error);
 
@@ -150,7 +153,7 @@ std::unique_ptr<Backend> Session::make_backend() {
 
 handler_t Session::start() {
     std::string error;
-    switch (backend_->start(environment_, error)) {
+    switch (backend_->start(opening_->environment, error)) {
         case Backend::Start::failed:
             return service_.model == Model::daemon ? refuse(503, "no-daemon", error)
                                                    : refuse(500, "no-program", error);
@@ -159,8 +162,7 @@ handler_t Session::start() {
         case Backend::Start::ready:
             break;
     }
-    environment_ = {};
-    relay_ = make_relay(service_, answer_, *this, common_.deflate);
+    relay_ = make_relay(service_, opening_->answer, *this, common_.deflate);
     if (!program_answers()) return upgrade();
     stage_ = Stage::answering;
     backend_->watch_output(true);
@@ -200,7 +202,7 @@ handler_t Session::read_answer() {
 handler_t Session::judge_answer(const ProgramHeaders& headers) {
     set_program_fields(r_, headers);
     const bool optional = service_.framing != FramingKind::websocket;
-    if (headers.status == 101 || headers.status == answer_.status) return HANDLER_GO_ON;
+    if (headers.status == 101 || headers.status == opening_->answer.status) return HANDLER_GO_ON;
     if (optional && (headers.status == 0 || headers.status == 200)) return HANDLER_GO_ON;
     if (headers.status == 0) return refuse(502, "program-header", "program's header has no Status");
     if (headers.status < 300)
@@ -209,7 +211,7 @@ handler_t Session::judge_answer(const ProgramHeaders& headers) {
 }
 
 handler_t Session::upgrade() {
-    set_fields(r_, answer_);
+    set_fields(r_, opening_->answer);
     // Read as much at a time as is there, and as the queue takes without a temporary file.
     r_->conf.stream_request_body &= static_cast<unsigned short>(~FDEVENT_STREAM_REQUEST_BUFMIN);
     r_->conf.stream_request_body |= FDEVENT_STREAM_REQUEST;
@@ -221,8 +223,9 @@ handler_t Session::upgrade() {
     // what is not read.
     r_->conf.max_read_idle = 0xffff;
     if (service_.framing != FramingKind::websocket) r_->conf.max_write_idle = 0xffff;
-    r_->http_status = answer_.status;
+    r_->http_status = opening_->answer.status;
     r_->resp_body_started = 1;
+    opening_.reset();
     stage_ = Stage::open;
     return relay();
 }
