@@ -24,7 +24,7 @@ class Outbox {
     bool empty() const { return count_ == 0; }
     void clear() { count_ = used_ = 0; }
 
-    static constexpr size_t small = 512;
+    static constexpr size_t small = 2048;
 
     // As add(), but the piece, of at most `room` bytes, is always copied.
     bool add_copy(std::span<const uint8_t> piece) {

@@ -240,7 +240,8 @@ void Session::deliver(const Piece& piece) {
         in_message_ = !skipping_ && !piece.last;
         skipping_ = skipping_ && !piece.last;
     }
-    joblist_append(con_);
+    // What the socket has taken needs no more of lighttpd: with many listeners that is dear.
+    if (!chunkqueue_is_empty(&r_->write_queue) || !relay_->output_wanted()) joblist_append(con_);
 }
 
 // ---- The end
