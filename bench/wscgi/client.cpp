@@ -12,6 +12,7 @@
 #include <array>
 #include <utility>
 
+#include "deflate.h"
 #include "sockets.h"
 
 namespace bench {
@@ -26,10 +27,14 @@ std::array<uint8_t, 256 * 1024> scratch;
 // No line ends, so that framing "lines" can carry it; a period that is none of a mask's.
 constexpr uint8_t content_at(uint64_t offset) { return static_cast<uint8_t>('a' + offset % 23); }
 
-std::vector<uint8_t> masked_frame(std::span<const uint8_t> payload, uint8_t opcode) {
+// First byte of a frame.
+constexpr uint8_t fin = 0x80;
+constexpr uint8_t compressed = 0x40;
+
+std::vector<uint8_t> masked_frame(std::span<const uint8_t> payload, uint8_t first) {
     std::array<uint8_t, longest_header> space;
     uint8_t* const end = space.data() + space.size() - 4;
-    uint8_t* const begin = write_header_before(end, 0x80 | opcode, payload.size());
+    uint8_t* const begin = write_header_before(end, first, payload.size());
     begin[1] |= 0x80;
     memcpy(end, mask_key, 4);
     std::vector<uint8_t> frame(begin, end + 4);
@@ -47,10 +52,13 @@ double now_in_seconds() {
     return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) * 1e-9;
 }
 
-Traffic::Traffic(size_t size, uint8_t opcode, bool stream) : size(size), stream(stream) {
+Traffic::Traffic(size_t size, uint8_t opcode, Options options)
+    : size(size), stream(options.stream), shared(options.shared), deflate(options.deflate) {
     std::vector<uint8_t> payload(size);
     for (size_t i = 0; i < size; ++i) payload[i] = content_at(i);
-    const std::vector<uint8_t> one = masked_frame(payload, opcode);
+    const std::vector<uint8_t> one =
+        deflate ? masked_frame(deflate_message(payload), fin | compressed | opcode)
+                : masked_frame(payload, fin | opcode);
     frame = one.size();
     do frames.insert(frames.end(), one.begin(), one.end());
     while (frames.size() + frame <= good_send);
@@ -69,7 +77,9 @@ void Client::connect(uint16_t port, const std::string& path) {
     loop_.add(fd_, events_, *this);
     request_ = "GET " + path + " HTTP/1.1\r\nHost: 127.0.0.1:" + std::to_string(port) +
                "\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-               "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+               "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    if (traffic_.deflate) request_ += "Sec-WebSocket-Extensions: permessage-deflate\r\n";
+    request_ += "\r\n";
 }
 
 void Client::update() {
@@ -96,7 +106,7 @@ void Client::ready(uint32_t events) {
 
 void Client::send_messages(size_t count) {
     owed_ += count * traffic_.frame;
-    sent_.insert(sent_.end(), count, now_in_seconds());
+    if (!traffic_.shared) sent_.insert(sent_.end(), count, now_in_seconds());
     send_owed();
 }
 
@@ -146,6 +156,8 @@ void Client::handshake(std::span<const uint8_t>& bytes) {
     bytes = bytes.subspan(end_of_head + 4 - before);
     if (!head_.starts_with("HTTP/1.1 101 "))
         return end("refused: " + head_.substr(0, head_.find('\r')));
+    if (traffic_.deflate && head_.find("permessage-deflate") == std::string::npos)
+        return end("no permessage-deflate");
     open_ = true;
     std::string().swap(head_);
     observer_.opened(*this);
@@ -188,6 +200,16 @@ bool Client::content_is_right(std::span<const uint8_t> piece) const {
 }
 
 void Client::take_payload(std::span<const uint8_t> piece) {
+    if (header_.opcode() != continuation) compressing_ = header_.first & compressed;
+    if (!compressing_) return take_message(piece);
+    compressed_.insert(compressed_.end(), piece.begin(), piece.end());
+    if (left_ > 0 || !header_.fin()) return;
+    const std::vector<uint8_t> message = inflate_message(compressed_, traffic_.size);
+    std::vector<uint8_t>().swap(compressed_);
+    take_message(message);
+}
+
+void Client::take_message(std::span<const uint8_t> piece) {
     if (!verified_ && echoes_ == 0 && !content_is_right(piece)) return end("wrong content");
     received_ += piece.size();
     if (traffic_.stream) {
@@ -206,8 +228,9 @@ void Client::take_payload(std::span<const uint8_t> piece) {
 void Client::report_echoes() {
     const size_t count = std::exchange(echoes_, 0);
     if (count == 0) return;
-    if (count > sent_.size()) return end("more echoes than messages");
     verified_ = true;
+    if (traffic_.shared) return observer_.echoed(*this, count, 0);
+    if (count > sent_.size()) return end("more echoes than messages");
     const double sent = sent_[count - 1];
     sent_.erase(sent_.begin(), sent_.begin() + static_cast<ptrdiff_t>(count));
     observer_.echoed(*this, count, sent);

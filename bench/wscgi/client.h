@@ -17,10 +17,17 @@ namespace bench {
 
 // What every client of a run sends.
 struct Traffic {
-    Traffic(size_t size, uint8_t opcode, bool stream);
+    struct Options {
+        bool stream = false;  // see below
+        bool shared = false;
+        bool deflate = false;
+    };
+    Traffic(size_t size, uint8_t opcode, Options options);
 
     size_t size;   // bytes of a message
     bool stream;   // the server need not keep messages apart: their bytes are counted instead
+    bool shared;   // every client gets what any of them has sent
+    bool deflate;  // messages are compressed
     size_t frame;  // bytes of a message's frame
     std::vector<uint8_t> frames;  // as many of them as make a good send()
 };
@@ -31,7 +38,8 @@ class Observer {
   public:
     virtual ~Observer() = default;
     virtual void opened(Client& client) = 0;
-    // `count` echoes came, the last of which was sent at `sent` (as of now_in_seconds()).
+    // `count` echoes came, the last of which was sent at `sent` (as of now_in_seconds(); 0 if
+    // traffic is shared).
     virtual void echoed(Client& client, size_t count, double sent) = 0;
     // The connection has ended: `why` is empty if it was after a Close. May retire the client.
     virtual void ended(Client& client, const std::string& why) = 0;
@@ -63,6 +71,7 @@ class Client final : public Handler {
     bool begin_frame(std::span<const uint8_t>& bytes);
     bool content_is_right(std::span<const uint8_t> piece) const;
     void take_payload(std::span<const uint8_t> piece);
+    void take_message(std::span<const uint8_t> piece);
     void report_echoes();
     void end(const std::string& why);
 
@@ -73,18 +82,20 @@ class Client final : public Handler {
     uint32_t events_ = EPOLLOUT;
     bool reading_ = true;
     bool open_ = false;
-    bool closing_ = false;        // a Close was sent or has come
-    std::string head_;            // of the response, until it is complete
-    std::string request_;         // that is not sent yet
-    uint64_t owed_ = 0;           // bytes of frames to be sent
-    size_t position_ = 0;         // in traffic_.frames, of the next byte to send
-    FrameHeader header_;          // of the frame that is being received
-    uint64_t left_ = 0;           // of its payload
-    std::vector<uint8_t> begun_;  // of a header that did not come at once
-    uint64_t received_ = 0;       // bytes of the message that is being received
-    size_t echoes_ = 0;           // that came and are not reported yet
-    bool verified_ = false;       // the first message was compared with what was sent
-    std::deque<double> sent_;     // when the messages were sent whose echoes have not come
+    bool closing_ = false;             // a Close was sent or has come
+    std::string head_;                 // of the response, until it is complete
+    std::string request_;              // that is not sent yet
+    uint64_t owed_ = 0;                // bytes of frames to be sent
+    size_t position_ = 0;              // in traffic_.frames, of the next byte to send
+    FrameHeader header_;               // of the frame that is being received
+    uint64_t left_ = 0;                // of its payload
+    std::vector<uint8_t> begun_;       // of a header that did not come at once
+    std::vector<uint8_t> compressed_;  // of a message that is compressed
+    bool compressing_ = false;         // it is one
+    uint64_t received_ = 0;            // bytes of the message that is being received
+    size_t echoes_ = 0;                // that came and are not reported yet
+    bool verified_ = false;            // the first message was compared with what was sent
+    std::deque<double> sent_;          // when the messages were sent whose echoes have not come
 };
 
 }  // namespace bench

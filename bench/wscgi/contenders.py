@@ -109,6 +109,8 @@ class Contender:
     targets = ("echo", "python", "flood")
     stream = False
     text = False
+    deflate = False
+    programs = None  # a function: directory -> the programs started for each session, by target
 
     def __init__(self, name, stalls=(), refuses=lambda size: False):
         self.name = name
@@ -159,20 +161,6 @@ class Floor(Contender):
             running.targets[target] = Target(port, "/", pid)
 
 
-class Websocketd(Contender):
-    text = True
-
-    def run(self, running, build, directory):
-        if not shutil.which("websocketd"):
-            raise NotAvailable("websocketd is not installed (tools/install-packages bench)")
-        for target, program in line_programs(directory).items():
-            port = free_port()
-            process = running.start(["websocketd", "--address=127.0.0.1", f"--port={port}",
-                                     "--loglevel=error", program])
-            running.wait_until(lambda: accepts(socket.AF_INET, ("127.0.0.1", port)), process)
-            running.targets[target] = Target(port, "/", process.pid)
-
-
 def line_programs(directory):
     return {"echo": directory / "echo_stdio", "python": HERE / "echo_stdio.py",
             "flood": directory / "flood"}
@@ -181,6 +169,21 @@ def line_programs(directory):
 def frame_programs(directory):
     return {"echo": directory / "ws_echo_stdio",
             "python": HERE.parent.parent / "samples/wscgi/ws_echo.py"}
+
+
+class Websocketd(Contender):
+    text = True
+    programs = staticmethod(line_programs)
+
+    def run(self, running, build, directory):
+        if not shutil.which("websocketd"):
+            raise NotAvailable("websocketd is not installed (tools/install-packages bench)")
+        for target, program in self.programs(directory).items():
+            port = free_port()
+            process = running.start(["websocketd", "--address=127.0.0.1", f"--port={port}",
+                                     "--loglevel=error", program])
+            running.wait_until(lambda: accepts(socket.AF_INET, ("127.0.0.1", port)), process)
+            running.targets[target] = Target(port, "/", process.pid)
 
 
 CONFIG = """\
@@ -268,11 +271,12 @@ class DebianWstunnel(Wstunnel):
 
 
 class CgiUpgrade(Lighttpd):
+    programs = staticmethod(frame_programs)
     module = "mod_cgi"
     targets = ("echo", "python")
 
     def configure(self, running, directory):
-        programs = frame_programs(directory)
+        programs = self.programs(directory)
         for target, program in programs.items():
             os.symlink(program, running.directory / "htdocs" / target)
         return ('cgi.upgrade = "enable"\n'
@@ -290,19 +294,29 @@ class Wscgi(Lighttpd):
 
 class WscgiLines(Wscgi):
     text = True
+    programs = staticmethod(line_programs)
 
     def configure(self, running, directory):
         return self.endpoints({target: f'"bin-path" => "{program}"'
-                               for target, program in line_programs(directory).items()})
+                               for target, program in self.programs(directory).items()})
+
+
+class WscgiDeflate(WscgiLines):
+    deflate = True
+
+    def endpoints(self, entries):
+        return super().endpoints({target: options + ', "deflate" => "enable"'
+                                  for target, options in entries.items()})
 
 
 class WscgiWebsocket(Wscgi):
+    programs = staticmethod(frame_programs)
     targets = ("echo", "python")
 
     def configure(self, running, directory):
         return self.endpoints({
             target: f'"bin-path" => "{program}", "framing" => "websocket"'
-            for target, program in frame_programs(directory).items()})
+            for target, program in self.programs(directory).items()})
 
 
 class WscgiDaemon(Wscgi):
@@ -328,6 +342,24 @@ class FdTransferWorker(Lighttpd):
         return table("fd-transfer.server", {"/echo": f'( "socket" => "{path}" )'})
 
 
+class FanOut(Contender):
+    targets = ("echo",)
+    text = True
+
+    def run(self, running, build, directory):
+        port, pid = running.start_on_own_port([directory / "fan_out"])
+        running.targets["echo"] = Target(port, "/", pid)
+
+
+class WscgiShared(Wscgi):
+    targets = ("echo",)
+    text = True
+
+    def configure(self, running, directory):
+        return self.endpoints({
+            "echo": f'"model" => "shared", "bin-path" => "{directory / "echo_stdio"}"'})
+
+
 def closed_by_newest_wstunnel(size):
     """lighttpd 1.4.83-1.4.86 take such frames for broken ones."""
     return 2048 <= size < 4096 or 6144 <= size < 8192 or size in (10240, 65535)
@@ -345,3 +377,9 @@ CONTENDERS = [
     CgiUpgrade("cgi.upgrade"),
     Websocketd("websocketd", stalls=((512 * 1024, 2), (64 * 1024, 3))),
 ]
+
+# Who is idle after a compressed message.
+DEFLATE = [WscgiDeflate("wscgi session lines, permessage-deflate")]
+
+# Of messages that go to every client.
+SHARED = [FanOut("bare fan-out"), WscgiShared("wscgi shared lines")]

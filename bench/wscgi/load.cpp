@@ -25,10 +25,12 @@ constexpr const char* usage =
     "         sessions  open, one message and its echo, close, again and again\n"
     "         hold      open, one message and its echo, then idle until stdin ends\n"
     "         unread    open and read nothing until stdin ends\n"
+    "         shared    one sends, all receive; then it sends the next message\n"
     "  --connections N  at a time (default 32)\n"
     "  --depth N        messages in flight on each (default 1)\n"
     "  --size N         bytes of a message (default 16)\n"
     "  --text           text instead of binary messages\n"
+    "  --deflate        messages are compressed\n"
     "  --stream         the server need not keep messages apart\n"
     "  --seconds S      (default 1) or  --count N  messages, or sessions\n"
     "  --stall S        seconds without any echo that make a failure (default 5)\n"
@@ -43,6 +45,7 @@ struct Options {
     size_t size = 16;
     bool text = false;
     bool stream = false;
+    bool deflate = false;
     double seconds = 1;
     uint64_t count = 0;
     double stall = 5;
@@ -82,7 +85,9 @@ double own_cpu() {
 class Load final : Observer {
   public:
     explicit Load(const Options& options)
-        : options_(options), traffic_(options.size, options.text ? text : binary, options.stream) {}
+        : options_(options),
+          traffic_(options.size, options.text ? text : binary,
+                   {options.stream, options.mode == "shared", options.deflate}) {}
 
     int run() {
         if (options_.mode == "sessions") {
@@ -113,6 +118,8 @@ class Load final : Observer {
         if (options_.mode == "unread") {
             client.stop_reading();
             ++ready_;
+        } else if (options_.mode == "shared") {
+            ++ready_;
         } else {
             client.send_messages(1);
         }
@@ -122,6 +129,8 @@ class Load final : Observer {
         const double now = progress_ = now_in_seconds();
         if (options_.mode == "sessions") {
             client.send_close();
+        } else if (options_.mode == "shared") {
+            heard(count);
         } else if (!began_) {
             ready_ += count;
         } else {
@@ -131,6 +140,12 @@ class Load final : Observer {
             // The last echoes are not waited for: the clock stops with work still in flight.
             if (!over_) client.send_messages(count);
         }
+    }
+
+    void heard(size_t count) {
+        for (size_t i = 0; i < count; ++i)
+            if (++done_ % options_.connections == 0) clients_.front()->send_messages(1);
+        if (options_.count && done_ >= options_.count) over_ = true;
     }
 
     void ended(Client& client, const std::string& why) override {
@@ -154,6 +169,7 @@ class Load final : Observer {
         began_ = progress_ = now_in_seconds();
         cpu_ = own_cpu();
         if (options_.mode == "hold" || options_.mode == "unread") over_ = true;
+        if (options_.mode == "shared") clients_.front()->send_messages(1);
         if (options_.mode != "echo") return;
         for (Client* const client : clients_) client->send_messages(options_.depth);
     }
@@ -192,9 +208,9 @@ Options read_options(int count, char** arguments) {
     const option names[] = {
         {"port", 1, nullptr, 'p'},        {"path", 1, nullptr, 'u'},   {"mode", 1, nullptr, 'm'},
         {"connections", 1, nullptr, 'c'}, {"depth", 1, nullptr, 'd'},  {"size", 1, nullptr, 's'},
-        {"text", 0, nullptr, 't'},        {"stream", 0, nullptr, 'b'}, {"seconds", 1, nullptr, 'S'},
-        {"count", 1, nullptr, 'n'},       {"stall", 1, nullptr, 'x'},  {"wait", 0, nullptr, 'w'},
-        {nullptr, 0, nullptr, 0}};
+        {"text", 0, nullptr, 't'},        {"stream", 0, nullptr, 'b'}, {"deflate", 0, nullptr, 'z'},
+        {"seconds", 1, nullptr, 'S'},     {"count", 1, nullptr, 'n'},  {"stall", 1, nullptr, 'x'},
+        {"wait", 0, nullptr, 'w'},        {nullptr, 0, nullptr, 0}};
     Options options;
     for (int name; (name = getopt_long(count, arguments, "", names, nullptr)) != -1;) {
         switch (name) {
@@ -221,6 +237,9 @@ Options read_options(int count, char** arguments) {
                 break;
             case 'b':
                 options.stream = true;
+                break;
+            case 'z':
+                options.deflate = true;
                 break;
             case 'S':
                 options.seconds = atof(optarg);

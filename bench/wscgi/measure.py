@@ -22,6 +22,7 @@ class Load:
         self.command = [str(directory / "load"), "--port", str(target.port), "--path", target.path,
                         "--wait", *map(str, options)]
         self.command += ["--stream"] * contender.stream + ["--text"] * contender.text
+        self.command += ["--deflate"] * contender.deflate
         self.process = None
 
     def __enter__(self):
@@ -61,6 +62,17 @@ def work(running, load):
         raise Failed("nothing came back")
     return {"rate": result["per_second"], "cpu": used / result["done"], "p99": result["p99"],
             "load": result["cpu"] / result["seconds"]}
+
+
+def fan_out(target, load):
+    """CPU seconds of the server, without its program, for each message that came to a client."""
+    with load:
+        before = processes.own_cpu(target.server)
+        result = load.go()
+        used = processes.own_cpu(target.server) - before
+    if not result["done"]:
+        raise Failed("nothing came back")
+    return {"rate": result["per_second"], "cpu": used / result["done"]}
 
 
 def idle_memory(target, load, sessions):

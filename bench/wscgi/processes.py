@@ -40,6 +40,11 @@ def cpu(roots):
     return sum(int(field) for pid in tree(roots, stats) for field in stats[pid][11:15]) / TICKS
 
 
+def own_cpu(pid):
+    """Seconds of CPU that the process, of one thread, has used itself, user and system."""
+    return int(pathlib.Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
+
+
 def rss(pid):
     """Resident memory in bytes."""
     return int(pathlib.Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE
