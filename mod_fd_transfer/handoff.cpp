@@ -36,6 +36,10 @@ std::string_view read_bytes(const chunkqueue& queue) {
     return gathered;
 }
 
+void drop_read_bytes(connection* con) {
+    chunkqueue_mark_written(con->read_queue, chunkqueue_length(con->read_queue));
+}
+
 // The client's own socket, and neither TLS nor a stream of HTTP/2, can be handed over.
 bool transferable(const request_st* r) {
     return !r->con->is_ssl_sock && r->http_version <= HTTP_VERSION_1_1;
@@ -118,7 +122,7 @@ handler_t stay(Pending& pending, const PluginData* p) {
     if (!pending.settled) {
         pending.settled = true;
         set_log_entry(r, p, *pending.service);
-        chunkqueue_mark_written(con->read_queue, chunkqueue_length(con->read_queue));
+        drop_read_bytes(con);
         // If there will be other requests, keep asking for what the client sends. Mostly it sends
         // nothing before it is answered, and to leave the event loop and come back would cost two
         // system calls. Otherwise nothing that happens to the connection is of interest.
@@ -167,7 +171,10 @@ Outcome send_pending(Pending& pending) {
     append_queue(pending.data, *r->con->read_queue);
     const Outcome outcome =
         pending.service->send(r, bytes(pending.data), pending.head_length, pending.untaken);
-    if (outcome != Outcome::held) pending.data.resize(pending.head_length);
+    if (outcome == Outcome::held)
+        drop_read_bytes(r->con);  // now: the connection may come back in this very turn
+    else
+        pending.data.resize(pending.head_length);
     return outcome;
 }
 

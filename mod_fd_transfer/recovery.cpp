@@ -3,6 +3,7 @@
 // connection, at the end of this turn of its loop.
 #include "mod_fd_transfer/recovery.h"
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -35,13 +36,25 @@ Pending* Recovery::release(uint64_t id) {
     return pending;
 }
 
+Pending* Recovery::hear_of(uint64_t id) {
+    Pending* const pending = release(id);
+    if (!pending) return nullptr;
+    uint64_t& last = last_received_[pending->untaken.channel];
+    last = std::max(last, id);
+    return pending;
+}
+
 void Recovery::forget(Pending& pending) {
     std::erase(lost_, &pending);
     std::erase(complete_, &pending);
     release(pending.untaken.id);
 }
 
-void Recovery::look(size_t channel, const ChannelView& view) {
+void Recovery::look(size_t channel, ChannelView view) {
+    view.last_received = last_received_[channel];
+    for (auto it = untaken_.rbegin(); it != untaken_.rend() && it->first > view.last_received; ++it)
+        if (it->second->untaken.channel == channel && is_claimed(it->second->untaken))
+            view.last_received = it->first;
     std::vector<std::pair<Pending*, Fate>> settled;
     for (const auto& [id, pending] : untaken_) {
         if (pending->untaken.channel != channel) continue;
@@ -52,6 +65,7 @@ void Recovery::look(size_t channel, const ChannelView& view) {
         untaken_.erase(pending->untaken.id);
         settle(fate, *pending);
     }
+    last_received_[channel] = view.last_received;
     show();
 }
 
@@ -93,7 +107,8 @@ Pending* Recovery::take_complete() {
     return pending;
 }
 
-void Recovery::trigger(int64_t now) {
+void Recovery::trigger(int64_t now, bool stopping) {
+    const int64_t patience = stopping ? 1 : settings_.taken_timeout;
     while (!lost_.empty() && lost_.front()->untaken.since + settings_.deadline <= now) {
         refuse(*lost_.front());
         lost_.pop_front();
@@ -102,7 +117,7 @@ void Recovery::trigger(int64_t now) {
         Pending& pending = *entry.second;
         // It is the worker now that the client waits for.
         pending.request->con->read_idle_ts = now;
-        const bool late = pending.untaken.since + settings_.taken_timeout <= now;
+        const bool late = pending.untaken.since + patience <= now;
         if (late) act(pending, Pending::State::sent);
         return late;
     });

@@ -4,6 +4,7 @@
 
 #include <deque>
 #include <map>
+#include <vector>
 
 #include "mod_fd_transfer/configuration.h"
 #include "mod_fd_transfer/pending.h"
@@ -15,7 +16,9 @@ class Recovery {
   public:
     // Both stay the caller's.
     Recovery(const Settings& settings, Statistics& statistics)
-        : settings_(settings), statistics_(statistics) {}
+        : settings_(settings),
+          statistics_(statistics),
+          last_received_(settings.spawned() ? 1 : size_t(settings.workers)) {}
 
     // Whether one more request may be kept.
     bool has_room() const { return untaken_.size() < size_t(settings_.max_untaken); }
@@ -23,13 +26,13 @@ class Recovery {
     void keep(Pending& pending);
     // The worker has begun to answer, or returned the connection. nullptr: no such hand-off (it
     // may have been let go before).
-    Pending* release(uint64_t id);
+    Pending* hear_of(uint64_t id);
     // The request ends.
     void forget(Pending& pending);
 
     // Looks at what was sent through this channel. To be called when a worker has died, when the
     // channel has broken, and once a second.
-    void look(size_t channel, const ChannelView& view);
+    void look(size_t channel, ChannelView view);
 
     // A request to be sent again, the oldest first; nullptr: none. It is `lost` until keep().
     Pending* first_lost() const { return lost_.empty() ? nullptr : lost_.front(); }
@@ -38,10 +41,12 @@ class Recovery {
     // none.
     Pending* take_complete();
 
-    // Once a second: lets go of what has taken too long.
-    void trigger(int64_t now);
+    // Once a second: lets go of what has taken too long. `stopping`: the server waits for its
+    // connections to end, so a second is long.
+    void trigger(int64_t now, bool stopping);
 
   private:
+    Pending* release(uint64_t id);
     void settle(Fate fate, Pending& pending);
     void refuse(Pending& pending);
     void show() { statistics_[Statistics::untaken] = int(untaken_.size()); }
@@ -49,6 +54,7 @@ class Recovery {
     const Settings& settings_;
     Statistics& statistics_;
     std::map<uint64_t, Pending*> untaken_;  // ids grow: in the order of the hand-offs
+    std::vector<uint64_t> last_received_;   // id, for each channel
     std::deque<Pending*> lost_;
     std::deque<Pending*> complete_;
 };

@@ -65,7 +65,7 @@ void Service::take_reply(Line& line, std::span<const uint8_t> message,
             break;
         case process::HandoffKind::taken:
             ++statistics_[Statistics::taken];
-            if (Pending* const pending = recovery_.release(record.id)) {
+            if (Pending* const pending = recovery_.hear_of(record.id)) {
                 pending->state = Pending::State::sent;
                 joblist_append(pending->request->con);
             }
@@ -89,7 +89,7 @@ void Service::take_back(const process::HandoffRecord& record, std::span<const ui
         message = {reinterpret_cast<const uint8_t*>(from_memfd.data()), from_memfd.size()};
     }
     // If we still have the connection, our descriptor is as good and needs no questions.
-    if (Pending* const own = recovery_.release(record.id)) return go_on(*own, message);
+    if (Pending* const own = recovery_.hear_of(record.id)) return go_on(*own, message);
     if (record.without_socket())
         return reject("the connection came back without its socket, and is not kept here", sender);
     if (const char* const fault = returned_.adopt(srv_, record.socket_index, message,

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "lighty/compat.h"
 #include "mod_fd_transfer/handoff.h"
 
 namespace fd_transfer {
@@ -184,14 +185,15 @@ Service::Outcome Service::send(const request_st* r, std::span<const uint8_t> dat
 bool Service::send_again(Pending& lost) {
     const Line& line = next_line();
     const connection* const con = lost.request->con;
+    const process::HandoffRecord record = record_of(con, settings_.stage, lost.head_length, true);
     claim_for_server(con->fd);
-    lost.untaken.id = next_id;
+    if (!line.node || !send_record(line, bytes(lost.data), record, con->fd)) return false;
+    lost.untaken.id = record.id;
     lost.untaken.channel = line.index;
+    lost.untaken.orphaned = false;
     lost.untaken.missing_since.reset();
     lost.untaken.answering_since.reset();
-    return line.node &&
-           send_record(line, bytes(lost.data),
-                       record_of(con, settings_.stage, lost.head_length, true), con->fd);
+    return true;
 }
 
 // Requests whose worker has died go before all others: they have waited longest.
@@ -297,6 +299,7 @@ void Service::look_after(Line& line, bool death) {
 // The worker has answered: the connection is lighttpd's again.
 void Service::go_on(Pending& pending, std::span<const uint8_t> unread) {
     pending.state = Pending::State::returned;
+    if (!pending.settled) pending.request->http_status = int(settings_.log_status);
     ++statistics_[Statistics::returned];
     if (pending.client_spoke) pending.request->con->is_readable = 1;
     resume(pending.request, unread);
@@ -310,7 +313,7 @@ void Service::trigger() {
     starved_ = false;
     if (busy()) on_writable();
     refuse_late();
-    recovery_.trigger(log_monotonic_secs);
+    recovery_.trigger(log_monotonic_secs, lighty::is_stopping(srv_));
 }
 
 }  // namespace fd_transfer

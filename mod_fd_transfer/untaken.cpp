@@ -27,9 +27,11 @@ bool held_by_nobody(Untaken& handoff, const ChannelView& channel) {
     if (owner != getpid()) return false;
     // Nobody has claimed it. It waits in the queue, or its worker died before it could.
     if (channel.broken) return true;
-    if (!channel.empty) return false;
-    if (channel.death && !handoff.missing_since) handoff.missing_since = channel.now;
-    return handoff.missing_since && channel.now - *handoff.missing_since >= missing_means_dead;
+    if (channel.death) handoff.orphaned = true;
+    const bool received = channel.empty || handoff.id < channel.last_received;
+    if (!handoff.orphaned || !received) return false;
+    if (!handoff.missing_since) handoff.missing_since = channel.now;
+    return channel.now - *handoff.missing_since >= missing_means_dead;
 }
 
 }  // namespace
@@ -46,6 +48,8 @@ uint64_t announced_length(int client, uint64_t id) {
     const auto announcement = uint64_t(value.tv_sec);
     return announcement >> 32 == (id & 0xfffff) ? announcement & 0xffffffff : 0;
 }
+
+bool is_claimed(const Untaken& handoff) { return fcntl(handoff.socket, F_GETOWN) != getpid(); }
 
 Fate fate_of(Untaken& handoff, const ChannelView& channel) {
     const bool dead = held_by_nobody(handoff, channel);

@@ -23,7 +23,8 @@ struct Untaken {
     int64_t since = 0;        // seconds, of the first hand-off
     unsigned deaths = 0;      // of workers that had received it
     size_t channel = 0;       // index
-    // When a worker died while it was neither in the queue nor any worker's.
+    bool orphaned = false;    // a worker died while nobody had claimed it
+    // When it was first seen to be orphaned, and no longer in the queue.
     std::optional<int64_t> missing_since = {};
     // When a living worker was first seen to answer.
     std::optional<int64_t> answering_since = {};
@@ -55,9 +56,14 @@ struct ChannelView {
     bool empty;   // everything in it has been received
     bool death;   // a worker has just died
     int64_t now;  // seconds
+    // The queue keeps the order: what was sent before this one has been received, as it has.
+    uint64_t last_received = 0;
 };
 
-// May set missing_since and answering_since, and counts deaths.
+// Whether a worker has claimed it.
+bool is_claimed(const Untaken& handoff);
+
+// May set orphaned, missing_since and answering_since, and counts deaths.
 Fate fate_of(Untaken& handoff, const ChannelView& channel);
 
 }  // namespace fd_transfer

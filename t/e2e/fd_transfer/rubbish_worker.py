@@ -2,12 +2,16 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """A worker that answers requests well, but sends the rubbish that the URL asks for before it does.
 
-/…/NAME, where NAME is one of the functions of class Rubbish.
+rubbish_worker.py [hello]
+
+/…/NAME, where NAME is one of the functions of class Rubbish, or, for what is done after an answer on a
+connection that stays open, of class Confusion. hello: says so, the server keeps the connections.
 """
 import os
 import select
 import socket
 import struct
+import sys
 
 HEADER = struct.Struct("<4sBBHQIIQ")
 
@@ -97,27 +101,54 @@ class Rubbish:
         self.send(kind=3, number=99)
 
 
+class Confusion(Rubbish):
+    """What a worker may do wrong with a connection that it has answered and means to return."""
+
+    def twice(self):
+        self.send([self.client.fileno()])
+        self.send([self.client.fileno()])
+
+    def kept_twice(self):
+        self.send(flags=8)
+        self.send(flags=8)
+
+    def kept_after_taken(self):
+        self.send(kind=3)
+        self.send(flags=8)
+
+    def kept_wrong_id(self):
+        self.send(flags=8, number=self.number + 1000)
+
+    def kept_then_taken(self):
+        self.send(flags=8)
+        self.send(kind=3)
+
+    def kept_with_rubbish(self):
+        """Bytes that the client never sent, as if they had been read too far."""
+        self.send(flags=8, data=b"\0\r\n\r\nGET / HTTP/1.1\r\n\r\n")
+
+
 def answer(queue, message, fds):
     _, _, _, _, number, index, _, _ = HEADER.unpack(message[:32])
     with socket.socket(fileno=fds[0]) as client:
         path = message[32:].split()[1].decode()
         body = b"worker %d\n" % os.getpid()
         response = (b"HTTP/1.1 200 OK\r\nConnection: %s\r\nContent-Length: %d\r\n\r\n%s")
-        rubbish = Rubbish(queue, client, number, index)
         name = path.rpartition("/")[2]
         if name == "leave":
             return
-        if name == "twice":
+        if name in Confusion.__dict__:
             client.send(response % (b"keep-alive", len(body), body))
-            rubbish.send([client.fileno()])
-            rubbish.send([client.fileno()])
+            Confusion.__dict__[name](Confusion(queue, client, number, index))
             return
-        Rubbish.__dict__[name](rubbish)
+        Rubbish.__dict__[name](Rubbish(queue, client, number, index))
         client.send(response % (b"close", len(body), body))
         client.shutdown(socket.SHUT_WR)
 
 
 queue = socket.socket(fileno=0)
+if sys.argv[1:] == ["hello"]:
+    queue.send(HEADER.pack(b"LFDT", 1, 2, 0, 0, 0, 0, 0))
 while True:
     select.select([queue], [], [])
     message, fds, _, _ = socket.recv_fds(queue, 65568, 2)

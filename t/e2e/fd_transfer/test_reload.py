@@ -9,12 +9,13 @@ import time
 import pytest
 
 import processes
-from service import (HERE, STATUS, fuller, get, read_response, report, request, service,
+from service import (HERE, STATUS, counters, fuller, get, read_response, report, request, service,
                      wait_for_counter, workers)
 from test_storm import wrk
 
 
 @pytest.mark.parametrize("mode, header", [("close", "Connection: close"),
+                                          ("return", "Connection: close"),
                                           ("simple", "Connection: close")])
 def test_reload_under_load_fails_no_request(start, stage, mode, header):
     options = {} if mode == "simple" else fuller(mode)
@@ -31,17 +32,26 @@ def test_reload_under_load_fails_no_request(start, stage, mode, header):
     assert requests > 100 and errors == 0, output
 
 
+def start_holding(start, stage):
+    """A server that keeps the connections it hands over, since its workers have said hello."""
+    server = start(STATUS + service(**fuller("close", workers=2, stage=stage, grace=20)),
+                   modules=["mod_status"])
+    wait_for_counter(server, "started", 2)
+    server.wait_until(lambda: request(server, get("/hot/")) and counters(server)["taken"], "hello")
+    return server
+
+
 def test_reload_does_not_wait_for_long_responses(start, stage):
-    """A worker holds a response for 3 seconds; lighttpd serves again long before, and the
+    """A worker holds a response for 6 seconds; lighttpd serves again long before, and the
     response is finished."""
-    server = start(service(**fuller("close", stage=stage, grace=20)))
+    server = start_holding(start, stage)
     with server.connect() as sock:
-        sock.sendall(get("/hot/pause/3"))
-        server.wait_for("/hot/pause/3", log="access")
+        sock.sendall(get("/hot/pause/6"))
+        wait_for_counter(server, "untaken", 1)
         began = time.monotonic()
         server.reload()
         assert request(server, get("/hot/"))[0] == 200
-        assert time.monotonic() - began < 2.5
+        assert time.monotonic() - began < 4.5
         assert read_response(sock)[0] == 200
 
 
@@ -67,10 +77,10 @@ def test_reloads_leak_nothing(start, stage):
 
 
 def test_stop_lets_a_response_finish(start, stage):
-    server = start(service(**fuller("close", stage=stage, grace=20)))
+    server = start_holding(start, stage)
     with server.connect() as sock:
         sock.sendall(get("/hot/pause/1"))
-        server.wait_for("/hot/pause/1", log="access")
+        wait_for_counter(server, "untaken", 1)
         server.stop()
         assert read_response(sock)[0] == 200
 

@@ -212,6 +212,64 @@ def test_a_connection_returned_twice_is_one_connection(start_rubbish):
     server.wait_for("the same connection has been returned before")
 
 
+@pytest.fixture
+def start_confused(start, stage):
+    """A worker that says hello, so that connections are kept, and is confused about them."""
+    def begin(**options):
+        server = start(STATUS + service(bin_path=f"{HERE / 'rubbish_worker.py'} hello",
+                                        stage=stage, taken="always", **options),
+                       modules=["mod_status"])
+        (server.root / "style.css").write_text("css")
+        assert request(server, get("/hot/nothing"))[0] == 200
+        return server
+    return begin
+
+
+@pytest.mark.parametrize("name, rejected", [("kept_twice", 1), ("kept_then_taken", 0)])
+def test_what_is_said_of_a_returned_connection_changes_nothing(start_confused, name, rejected):
+    server = start_confused()
+    with server.connect() as sock:
+        for _ in range(20):
+            sock.sendall(get(f"/hot/{name}"))
+            assert read_response(sock)[0] == 200
+            sock.sendall(get("/style.css"))
+            assert read_response(sock)[2] == b"css"
+    now = wait_for_counter(server, "rejected", 20 * rejected)
+    assert (now["returned"], now["rejected"]) == (20, 20 * rejected)
+
+
+@pytest.mark.parametrize("name", ["kept_after_taken", "kept_wrong_id"])
+def test_a_connection_returned_in_vain_ends(start_confused, name):
+    """The server does not have it, or does not know that it should go on with it."""
+    server = start_confused()
+    before = len(server.fds())
+    with server.connect() as sock:
+        sock.sendall(get(f"/hot/{name}"))
+        assert read_response(sock)[0] == 200
+        assert sock.recv(1) == b""
+    now = wait_for_counter(server, "rejected", 1)
+    assert (now["returned"], now["untaken"]) == (0, 0)
+    server.wait_for("came back without its socket")
+    server.wait_until(lambda: len(server.fds()) <= before, "no descriptors left over")
+
+
+def test_rubbish_as_unread_bytes_is_400(start_confused):
+    server = start_confused()
+    with server.connect() as sock:
+        sock.sendall(get("/hot/kept_with_rubbish"))
+        answers = b"".join(iter(lambda: sock.recv(65536), b""))
+    assert answers.startswith(b"HTTP/1.1 200") and b"HTTP/1.1 400" in answers
+
+
+def test_a_connection_that_its_worker_forgot_is_let_go_in_time(start_confused):
+    """The worker lives, has not answered, and has closed its descriptor."""
+    server = start_confused(taken_timeout=2)
+    with server.connect() as sock:
+        sock.sendall(get("/hot/leave"))
+        assert sock.recv(1) == b""
+    assert counters(server)["untaken"] == 0
+
+
 def test_a_returned_connection_beyond_the_limit_is_closed(start, stage):
     """server.max-connections is reached by others: the returned one is let go, with a reason."""
     server = start("server.max-connections = 2\n" + STATUS

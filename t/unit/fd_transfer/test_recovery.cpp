@@ -236,6 +236,22 @@ START_TEST(received_and_not_claimed_counts_as_dead_after_two_seconds) {
 }
 END_TEST
 
+START_TEST(received_and_not_claimed_shows_even_if_others_wait) {
+    const Connection c;
+    Untaken handoff = c.handoff();
+    handoff.id = 5;
+    ChannelView view = something_waits;
+    ck_assert_int_eq(int(fate_of(handoff, view)), int(Fate::pending));
+    view.death = false;
+    view.now += 10;  // it may be waiting in the queue all the time
+    ck_assert_int_eq(int(fate_of(handoff, view)), int(Fate::pending));
+    view.last_received = 6;  // and if it were, this one would be waiting behind it
+    ck_assert_int_eq(int(fate_of(handoff, view)), int(Fate::pending));
+    view.now += 2;
+    ck_assert_int_eq(int(fate_of(handoff, view)), int(Fate::repeatable));
+}
+END_TEST
+
 START_TEST(a_living_worker_that_answers_unannounced_is_let_be) {
     const Connection c;
     Untaken handoff = c.handoff();
@@ -273,5 +289,6 @@ int main() {
          an_answer_begun_is_broken_off, an_announced_answer_is_complete_when_all_of_it_was_written,
          a_breaking_channel_loses_what_nobody_received,
          received_and_not_claimed_counts_as_dead_after_two_seconds,
+         received_and_not_claimed_shows_even_if_others_wait,
          a_living_worker_that_answers_unannounced_is_let_be, an_ended_connection_is_gone});
 }
