@@ -7,13 +7,14 @@ import dataclasses
 import gc
 import os
 import pathlib
+import resource
 import select
 import socket
 import threading
 
 import pytest
 
-from fdworker import HandoffQueue, QueueClosed, Reason, RecordError, passing
+from fdworker import HandoffListener, HandoffQueue, QueueClosed, Reason, RecordError, passing
 from fdworker.record import MESSAGE_MAX, Flag, Kind, Record, decode, encode
 
 REQUEST = b"GET /hot/ HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -207,3 +208,24 @@ def test_what_cannot_be_given_back_stays_open(bench):
         given = handoff.give_back()
     assert handoff.sock.fileno() >= 0
     handoff.close()
+
+
+def test_without_descriptors_a_server_is_turned_away_and_wakes_nobody_for_ever(tmp_path):
+    path = str(tmp_path / "handoff")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listening, \
+            socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as server, \
+            contextlib.closing(HandoffListener(listening)) as listener:
+        listening.bind(path)
+        listening.listen()
+        server.settimeout(20)
+        server.connect(path)
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        lowest_free = os.dup(0)
+        os.close(lowest_free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, limits[1]))
+        try:
+            assert listener.accept() is None
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        assert server.recv(1) == b""
+        assert select.select([listener], [], [], 0)[0] == []
