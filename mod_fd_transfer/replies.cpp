@@ -67,6 +67,8 @@ void Service::take_reply(Line& line, std::span<const uint8_t> message,
             ++statistics_[Statistics::taken];
             if (Pending* const pending = recovery_.hear_of(record.id)) {
                 pending->state = Pending::State::sent;
+                // At the end of the turn it is let go. Its return may follow before that.
+                returned_.forget(pending->request->con);
                 joblist_append(pending->request->con);
             }
             break;

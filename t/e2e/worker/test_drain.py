@@ -65,8 +65,9 @@ def test_responses_in_flight_complete(front, sample, count):
     worker = one.worker_pids()[0]
 
     async def run():
-        slow = [asyncio.create_task(get(one.port, "/hot/slow?ms=3000")) for _ in range(count)]
+        slow = [asyncio.create_task(get(one.port, "/hot/slow?ms=5000")) for _ in range(count)]
         while fronts.clients_held(worker) < count:
+            assert not any(task.done() for task in slow), "answered before all were in work"
             await asyncio.sleep(0.01)
         fronts.terminate(worker)
         return await asyncio.wait_for(asyncio.gather(*slow), 60)

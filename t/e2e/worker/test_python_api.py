@@ -61,6 +61,7 @@ def test_sigterm_completes_what_is_in_work(one):
     async def run():
         slow = asyncio.create_task(get(one.port, "/hot/slow"))
         while not (holder := [p for p in one.worker_pids() if fronts.clients_held(p)]):
+            assert not slow.done(), "answered before it was seen in work"
             await asyncio.sleep(0.01)
         fronts.terminate(holder[0])
         return holder[0], await slow
