@@ -77,8 +77,8 @@ def test_all_options_are_documented_with_their_ranges_and_defaults(make_lighttpd
 def configurations(page):
     """The blocks of lighttpd.conf in a page, with the samples where they are here, and programs
     that are not here replaced by one that is."""
-    blocks = [text for language, text in
-              re.findall(r"^```(\w*)\n(.*?)^```", page.read_text(), flags=re.M | re.S) if not language]
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```", page.read_text(), flags=re.M | re.S)
+    blocks = [text for language, text in fenced if not language]
     return [re.sub(r'("bin-path" => )"/(usr/local|path/to)/[^"]*"', r'\1"/bin/cat"',
                    block.replace("/usr/share/lighttpd-handoff", str(SAMPLES)))
             for block in blocks if re.search(r"^\s*(wscgi|wstunnel)\.", block, re.M)]
@@ -105,17 +105,18 @@ def test_every_option_has_an_example():
     assert [name for name in documented_options() if f'"{name}" =>' not in page] == []
 
 
-SCOPES = {"T_CONFIG_SCOPE_CONNECTION": "server and all conditions", "T_CONFIG_SCOPE_SERVER": "server"}
+SCOPES = {"CONNECTION": "server and all conditions", "SERVER": "server"}
 
 
 def test_every_directive_is_documented_with_type_default_scope_and_example():
     source = (SOURCE / "configuration.cpp").read_text()
-    directives = dict(re.findall(r'CONST_STR_LEN\("([a-z.-]+)"\), \w+, (T_CONFIG_SCOPE_\w+)', source))
+    directives = dict(re.findall(r'CONST_STR_LEN\("([a-z.-]+)"\), \w+, T_CONFIG_SCOPE_(\w+)', source))
     page = (DOC / "mod_wscgi.md").read_text()
     sections = dict(re.findall(r"^### (wscgi\.[a-z-]+)\n(.*?)(?=^##)", page, flags=re.M | re.S))
     assert set(sections) == set(directives) and len(directives) == 3
     for name, text in sections.items():
-        row = re.search(r"^\| type \| default \| scope \|\n\|---.*\n\| .+ \| .+ \| (.+) \|$", text, re.M)
+        row = re.search(r"^\| type \| default \| scope \|\n\|---.*\n\| .+ \| .+ \| (.+) \|$", text,
+                        re.M)
         assert row and row[1] == SCOPES[directives[name]], name
         assert re.search(rf"^```\n[^`]*{name} = \(", text, re.M), name
 
@@ -139,7 +140,8 @@ def test_every_variable_is_documented(serve, tls):
 
     async def talk():
         seen = []
-        async with connect(server, "/ws/more", subprotocols=["chat"], origin=server.url("")) as client:
+        async with connect(server, "/ws/more", subprotocols=["chat"],
+                           origin=server.url("")) as client:
             with contextlib.suppress(websockets.ConnectionClosedOK):
                 while True:
                     seen.append((await client.recv()).split("=")[0])
