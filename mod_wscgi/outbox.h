@@ -28,6 +28,7 @@ class Outbox {
 
     // As add(), but the piece, of at most `room` bytes, is always copied.
     bool add_copy(std::span<const uint8_t> piece) {
+        if (piece.empty()) return true;
         if (piece.size() > copies_.size() - used_) return false;
         uint8_t* const copy = copies_.data() + used_;
         const bool adjoins = count_ && end_of(pieces_[count_ - 1]) == copy;

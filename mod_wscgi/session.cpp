@@ -45,9 +45,10 @@ handler_t Session::relay() {
 
 // False if the connection is broken.
 bool Session::receive() {
+    if (unfinished_ && client_is_read()) take_from_client({});
     const bool well = lighty::can_read_directly(r_) ? receive_directly() : receive_by_queue();
     if (!well) return false;
-    if (client_ended_) relay_->client_ended();
+    if (client_ended_ && !unfinished_) relay_->client_ended();
     if (!client_is_read() || client_ended_)
         r_->conf.stream_request_body &= static_cast<unsigned short>(~FDEVENT_STREAM_REQUEST_POLLIN);
     else
@@ -108,16 +109,18 @@ bool Session::receive_by_queue() {
     return true;
 }
 
-// Returns how many bytes were taken: all of them, unless the client talks faster than it may.
+// Returns how many bytes were taken: all of them, unless the client talks faster than it may, or
+// says so much in few bytes (compressed) that its program cannot follow.
 size_t Session::take_from_client(std::span<uint8_t> bytes) {
     static Gathered gathered;
     const size_t size = bytes.size();
-    bool more = true;
-    while (more) {
+    size_t given = 0;
+    do {
         gathered.clear();
-        more = relay_->from_client(bytes, gathered);
+        unfinished_ = relay_->from_client(bytes, gathered);
         backend_->write(gathered);
-    }
+        for (const Gathered::Bytes piece : gathered.pieces()) given += piece.size();
+    } while (unfinished_ && !(given >= scratch.size() && backend_->input_blocked()));
     send();  // pongs, and what else the protocol demands
     client_bytes_ += size - bytes.size();
     return size - bytes.size();

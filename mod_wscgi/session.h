@@ -112,6 +112,7 @@ class Session final : ClientOutput, public SharedProgram::Listener {
     uint64_t client_bytes_ = 0;
     uint64_t program_bytes_ = 0;
     bool client_ended_ = false;
+    bool unfinished_ = false;  // the relay has more of the client for the program
     bool output_ended_ = false;
     bool program_ended_ = false;
     bool in_message_ = false;  // of the shared program: some of it was delivered

@@ -8,7 +8,7 @@ import time
 
 import pytest
 import websockets
-from conftest import SAMPLES, server_directive
+from conftest import server_directive
 from lighttpd import free_port
 from test_samples import LANGUAGES, sample
 
@@ -105,3 +105,54 @@ def test_the_environment_has_the_same_meaning(both, language):
     assert ours["GATEWAY_INTERFACE"] == "CGI/1.1"
     assert set(theirs) - set(ours) == ONLY_WEBSOCKETD
     assert not any(theirs[name] for name in ONLY_WEBSOCKETD)
+
+
+# ---- What doc/coming-from-websocketd.md says of the two
+
+@pytest.fixture
+def pair(start_lighttpd, program, tmp_path):
+    """pair(text): the URLs of both servers with this program at the root."""
+    started = []
+
+    def start(text, **options):
+        path = program("p", text)
+        ours = start_lighttpd(server_directive({"/": {"bin-path": path, "grace": 1, **options}}),
+                              modules=["mod_wscgi"])
+        port = free_port()
+        with open(tmp_path / "websocketd.log", "a", encoding="utf-8") as log:
+            started.append(subprocess.Popen(
+                ["websocketd", f"--port={port}", "--address=127.0.0.1", path],
+                stdout=log, stderr=log))
+        wait_until_it_accepts(started[-1], port)
+        return ours.url("/", "ws"), f"ws://127.0.0.1:{port}/"
+    yield start
+    for process in started:
+        process.terminate()
+        process.wait()
+
+
+def test_the_last_line_without_newline_and_carriage_returns(pair):
+    text = "#!/bin/sh\nprintf 'a\\r\\nb\\nlast'\n"
+    ours, theirs = (asyncio.run(received(url)) for url in pair(text))
+    assert (ours, theirs) == (["a", "b", "last"], ["a", "b"])
+
+
+def test_only_here_a_close_tells_of_the_exit_status(pair):
+    async def code(url):
+        client = await websockets.connect(url)
+        await client.wait_closed()
+        return client.close_code
+    ours, theirs = (asyncio.run(code(url)) for url in pair("#!/bin/sh\nexit 3\n"))
+    assert (ours, theirs) == (1011, 1006)
+
+
+def test_foreign_origins_are_refused_only_here(pair):
+    async def opens(url):
+        try:
+            async with websockets.connect(url, origin="http://elsewhere.example"):
+                return True
+        except websockets.InvalidStatusCode as refusal:
+            assert refusal.status_code == 403
+            return False
+    ours, theirs = (asyncio.run(opens(url)) for url in pair("#!/bin/sh\ncat\n"))
+    assert (ours, theirs) == (False, True)
