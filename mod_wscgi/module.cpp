@@ -34,9 +34,13 @@ Session*& session_of(request_st* r, const void* plugin_data) {
     return reinterpret_cast<Session*&>(r->plugin_ctx[id]);
 }
 
+const plugin* own_table();
+
 void* init() {
     auto* const plugin_data = static_cast<PluginData*>(calloc(1, sizeof(PluginData)));
-    if (plugin_data) plugin_data->module = new Module;
+    if (!plugin_data) return nullptr;
+    plugin_data->self = own_table();
+    plugin_data->module = new Module;
     return plugin_data;
 }
 
@@ -157,21 +161,33 @@ handler_t handle_waitpid(server*, void* plugin_data, pid_t pid, int status) {
                                                                       : HANDLER_GO_ON;
 }
 
+void set_hooks(plugin& p) {
+    p.version = lighty::server_version_id();
+    p.name = "wscgi";
+    p.init = init;
+    p.cleanup = cleanup;
+    p.set_defaults = set_defaults;
+    p.worker_init = worker_init;
+    p.handle_uri_clean = handle_uri_clean;
+    p.handle_subrequest_start = handle_subrequest_start;
+    p.handle_subrequest = handle_subrequest;
+    p.handle_request_reset = handle_request_reset;
+    p.handle_trigger = handle_trigger;
+    p.handle_waitpid = handle_waitpid;
+}
+
+// Our own table, as modules keep one since lighttpd 1.4.83. Without it the server makes a copy, and
+// loses it at a reload if the module's code has stayed in memory, as C++ code may.
+const plugin* own_table() {
+    static plugin table = {};
+    set_hooks(table);
+    return &table;
+}
+
 }  // namespace
 }  // namespace wscgi
 
 extern "C" __attribute__((visibility("default"))) int mod_wscgi_plugin_init(plugin* p) {
-    p->version = lighty::server_version_id();
-    p->name = "wscgi";
-    p->init = wscgi::init;
-    p->cleanup = wscgi::cleanup;
-    p->set_defaults = wscgi::set_defaults;
-    p->worker_init = wscgi::worker_init;
-    p->handle_uri_clean = wscgi::handle_uri_clean;
-    p->handle_subrequest_start = wscgi::handle_subrequest_start;
-    p->handle_subrequest = wscgi::handle_subrequest;
-    p->handle_request_reset = wscgi::handle_request_reset;
-    p->handle_trigger = wscgi::handle_trigger;
-    p->handle_waitpid = wscgi::handle_waitpid;
+    wscgi::set_hooks(*p);
     return 0;
 }

@@ -92,6 +92,18 @@ def test_a_daemon_that_dies_is_started_again_and_its_sessions_are_closed(serve):
     server.wait_for("daemon .* ended")
 
 
+def test_a_reload_starts_the_daemon_anew_and_loses_nothing(serve):
+    server = serve({"/ws": SPAWNED})
+    server.wait_until(server.children, "the daemon")
+    for _ in range(3):  # what is lost, a build with sanitizers tells at the end
+        before = server.children()
+        server.reload()
+        server.wait_until(lambda old=before: server.children() and server.children() != old,
+                          "a new daemon")
+        assert asyncio.run(echo(server)) == "hello"
+        assert len(server.children()) == 1
+
+
 def test_several_processes_share_one_socket(serve):
     server = serve({"/ws": {**SPAWNED, "max-procs": 3}})
     server.wait_until(lambda: server.log_text().count("daemon") >= 3, "three daemons")
