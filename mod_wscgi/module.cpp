@@ -34,7 +34,7 @@ Session*& session_of(request_st* r, const void* plugin_data) {
     return reinterpret_cast<Session*&>(r->plugin_ctx[id]);
 }
 
-const plugin* own_table();
+plugin* own_table();
 
 void* init() {
     auto* const plugin_data = static_cast<PluginData*>(calloc(1, sizeof(PluginData)));
@@ -178,7 +178,7 @@ void set_hooks(plugin& p) {
 
 // Our own table, as modules keep one since lighttpd 1.4.83. Without it the server makes a copy, and
 // loses it at a reload if the module's code has stayed in memory, as C++ code may.
-const plugin* own_table() {
+plugin* own_table() {
     static plugin table = {};
     set_hooks(table);
     return &table;
