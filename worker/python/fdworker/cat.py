@@ -20,7 +20,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections import deque
 from typing import Iterable
@@ -186,7 +185,8 @@ class Front:
 
 
 def say(text: str) -> None:
-    print(f"fdworker-cat: {text}", file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):  # whoever has started us may have stopped listening
+        os.write(2, f"fdworker-cat: {text}\n".encode())
 
 
 def start_workers(command: list[str], count: int) -> tuple[socket.socket, list[subprocess.Popen[bytes]]]:
