@@ -44,6 +44,11 @@ Pending* Recovery::hear_of(uint64_t id) {
     return pending;
 }
 
+void Recovery::let_go(Pending& pending) {
+    returned_.forget(pending.request->con);
+    act(pending, Pending::State::sent);
+}
+
 void Recovery::forget(Pending& pending) {
     std::erase(lost_, &pending);
     std::erase(complete_, &pending);
@@ -89,7 +94,7 @@ void Recovery::settle(Fate fate, Pending& pending) {
         case Fate::pending:
         case Fate::answering:
         case Fate::gone:
-            act(pending, Pending::State::sent);  // our descriptor is closed: all there is to do
+            let_go(pending);  // our descriptor is closed: all there is to do
     }
 }
 
@@ -115,10 +120,11 @@ void Recovery::trigger(int64_t now, bool stopping) {
     }
     std::erase_if(untaken_, [&](const auto& entry) {
         Pending& pending = *entry.second;
-        // It is the worker now that the client waits for.
-        pending.request->con->read_idle_ts = now;
+        // It is the worker now that the client waits for: no timeout of reading, also if the clock
+        // leaps. (The next request sets it anew.)
+        pending.request->con->read_idle_ts = now + settings_.taken_timeout;
         const bool late = pending.untaken.since + patience <= now;
-        if (late) act(pending, Pending::State::sent);
+        if (late) let_go(pending);
         return late;
     });
     show();

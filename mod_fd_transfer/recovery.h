@@ -8,16 +8,18 @@
 
 #include "mod_fd_transfer/configuration.h"
 #include "mod_fd_transfer/pending.h"
+#include "mod_fd_transfer/return.h"
 #include "mod_fd_transfer/statistics.h"
 
 namespace fd_transfer {
 
 class Recovery {
   public:
-    // Both stay the caller's.
-    Recovery(const Settings& settings, Statistics& statistics)
+    // All stay the caller's.
+    Recovery(const Settings& settings, Statistics& statistics, ReturnedConnections& returned)
         : settings_(settings),
           statistics_(statistics),
+          returned_(returned),
           last_received_(settings.spawned() ? 1 : size_t(settings.workers)) {}
 
     // Whether one more request may be kept.
@@ -27,6 +29,9 @@ class Recovery {
     // The worker has begun to answer, or returned the connection. nullptr: no such hand-off (it
     // may have been let go before).
     Pending* hear_of(uint64_t id);
+    // The connection is its worker's from now on. The server leaves it at the end of this turn; it
+    // may come back before that.
+    void let_go(Pending& pending);
     // The request ends.
     void forget(Pending& pending);
 
@@ -53,6 +58,7 @@ class Recovery {
 
     const Settings& settings_;
     Statistics& statistics_;
+    ReturnedConnections& returned_;
     std::map<uint64_t, Pending*> untaken_;  // ids grow: in the order of the hand-offs
     std::vector<uint64_t> last_received_;   // id, for each channel
     std::deque<Pending*> lost_;

@@ -65,12 +65,7 @@ void Service::take_reply(Line& line, std::span<const uint8_t> message,
             break;
         case process::HandoffKind::taken:
             ++statistics_[Statistics::taken];
-            if (Pending* const pending = recovery_.hear_of(record.id)) {
-                pending->state = Pending::State::sent;
-                // At the end of the turn it is let go. Its return may follow before that.
-                returned_.forget(pending->request->con);
-                joblist_append(pending->request->con);
-            }
+            if (Pending* const pending = recovery_.hear_of(record.id)) recovery_.let_go(*pending);
             break;
         case process::HandoffKind::return_socket:
             take_back(record, message.subspan(process::handoff_header_size), received.fds,

@@ -93,20 +93,27 @@ const char* ReturnedConnections::adopt(server* srv, uint32_t socket_index,
     if (srv->lim_conns == 0) return "server.max-connections is reached";
     if (!make_non_blocking(socket.get())) return "the socket cannot be made non-blocking";
     const uint64_t identity = identity_of(socket.get(), *from, peer);
-    if (!identities_.insert(identity).second) return "the same connection has been returned before";
+    if (identities_.contains(identity)) return "the same connection has been returned before";
 
     connection* const con = connection_accepted(srv, from, &peer, socket.release());
-    if (!con) {
-        identities_.erase(identity);
-        return "another module refused the connection";
-    }
-    con->plugin_ctx[plugin_id_] = reinterpret_cast<void*>(uintptr_t(identity));
+    if (!con) return "another module refused the connection";
+    remember(con, identity);
     con->request_count = 1;  // so that the next request is the second, and keep-alive limits hold
     con->keep_alive_idle = con->request.conf.max_keep_alive_idle;
     append(con, unread);
     con->is_readable = !unread.empty();
     connection_state_machine(con);
     return nullptr;
+}
+
+void ReturnedConnections::remember(connection* con, uint64_t identity) {
+    if (identities_.insert(identity).second)
+        con->plugin_ctx[plugin_id_] = reinterpret_cast<void*>(uintptr_t(identity));
+}
+
+void ReturnedConnections::remember(connection* con) {
+    if (!con->plugin_ctx[plugin_id_])
+        remember(con, identity_of(con->fd, *con->srv_socket, con->dst_addr));
 }
 
 void ReturnedConnections::forget(const connection* con) {

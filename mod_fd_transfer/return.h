@@ -15,7 +15,8 @@ namespace fd_transfer {
 // it, if the client or the configuration wants no other request on it. The request is reset.
 void resume(request_st* r, std::span<const uint8_t> unread);
 
-// Connections that came back after the server had let them go, and that it has now.
+// Connections that workers have had, and that the server has now: a worker that returns one of them
+// is confused, and the same socket must not become two connections of the server.
 class ReturnedConnections {
   public:
     // `plugin_id`: of our plugin data.
@@ -27,10 +28,15 @@ class ReturnedConnections {
     const char* adopt(server* srv, uint32_t socket_index, std::span<const uint8_t> unread,
                       process::FileDescriptor socket);
 
-    // The server is about to close the connection, or to hand it over again.
+    // The server goes on with a connection that it has kept all the time.
+    void remember(connection* con);
+
+    // The server has let go of the connection, or is about to close it.
     void forget(const connection* con);
 
   private:
+    void remember(connection* con, uint64_t identity);
+
     int plugin_id_;
     std::unordered_set<uint64_t> identities_;  // a number for each connection, never 0
 };

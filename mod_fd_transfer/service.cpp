@@ -57,7 +57,7 @@ Service::Service(Settings settings, server* srv, ReturnedConnections& returned)
       returned_(returned),
       statistics_(settings_.prefix),
       backlog_(size_t(settings_.backlog), settings_.deadline),
-      recovery_(settings_, statistics_) {}
+      recovery_(settings_, statistics_, returned_) {}
 
 Service::~Service() {
     for (const auto& line : lines_) hang_up(*line);
@@ -244,12 +244,16 @@ void Service::on_writable() {
         const Outcome outcome = send_pending(pending);
         if (outcome == Outcome::full) break;
         forget(pending);
-        if (outcome == Outcome::held)
+        if (outcome == Outcome::sent) {
+            recovery_.let_go(pending);
+            continue;
+        }
+        if (outcome == Outcome::held) {
             hold(pending);
-        else
-            pending.state =
-                outcome == Outcome::sent ? Pending::State::sent : Pending::State::refused;
-        pending.status = 413;  // if refused
+        } else {
+            pending.state = Pending::State::refused;
+            pending.status = 413;
+        }
         joblist_append(pending.request->con);
     }
     watch_for_room();
@@ -302,7 +306,9 @@ void Service::go_on(Pending& pending, std::span<const uint8_t> unread) {
     if (!pending.settled) pending.request->http_status = int(settings_.log_status);
     ++statistics_[Statistics::returned];
     if (pending.client_spoke) pending.request->con->is_readable = 1;
+    connection* const con = pending.request->con;
     resume(pending.request, unread);
+    returned_.remember(con);
 }
 
 void Service::trigger() {

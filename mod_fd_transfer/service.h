@@ -46,11 +46,7 @@ class Service {
     Outcome send(const request_st* r, std::span<const uint8_t> data, size_t head_length,
                  Untaken& untaken);
     // Keeps a request that has been sent, until its worker says what becomes of it.
-    // (Its worker may say `taken` and return the connection in one breath, before we have left it.)
-    void hold(Pending& pending) {
-        returned_.forget(pending.request->con);
-        recovery_.keep(pending);
-    }
+    void hold(Pending& pending) { recovery_.keep(pending); }
     // Bytes in the queue that no worker has received.
     int queued_bytes() const;
 

@@ -9,6 +9,7 @@ connection that stays open, of class Confusion. hello: says so, the server keeps
 """
 import os
 import select
+import signal
 import socket
 import struct
 import sys
@@ -112,6 +113,16 @@ class Confusion(Rubbish):
         self.send(flags=8)
         self.send(flags=8)
 
+    def kept_then_with_socket(self):
+        self.send(flags=8)
+        self.send([self.client.fileno()])
+
+    def dead_after_answer(self):
+        """All that was announced has been written, but the connection is not returned."""
+        self.client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack(
+            "ll", (self.number & 0xfffff) << 32 | self.written, 0))
+        os.kill(os.getpid(), signal.SIGKILL)
+
     def kept_after_taken(self):
         self.send(kind=3)
         self.send(flags=8)
@@ -138,8 +149,9 @@ def answer(queue, message, fds):
         if name == "leave":
             return
         if name in Confusion.__dict__:
-            client.send(response % (b"keep-alive", len(body), body))
-            Confusion.__dict__[name](Confusion(queue, client, number, index))
+            confusion = Confusion(queue, client, number, index)
+            confusion.written = client.send(response % (b"keep-alive", len(body), body))
+            Confusion.__dict__[name](confusion)
             return
         Rubbish.__dict__[name](Rubbish(queue, client, number, index))
         client.send(response % (b"close", len(body), body))

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Nothing lost: what happens to requests whose worker dies."""
+import contextlib
 import os
 import signal
 import socket
@@ -93,6 +94,27 @@ def test_what_waits_in_the_queue_survives_the_workers(start_fuller):
     for sock in socks:
         with sock:
             assert read_response(sock)[0] == 200
+
+
+def test_a_request_finds_no_room_when_its_worker_has_died(start_fuller):
+    """The queue is full, others wait: it is sent again later, before them, and each is answered by
+    the worker that got it."""
+    server = start_fuller(workers=1, queue_bytes=8192)
+    with contextlib.ExitStack() as stack:
+        first, *others = [stack.enter_context(server.connect()) for _ in range(41)]
+        worker = workers()[0]
+        before = len(processes.fds(worker))
+        first.sendall(get("/hot/pause/2"))
+        server.wait_until(lambda: len(processes.fds(worker)) > before, "the worker to have it")
+        for sock in others:
+            sock.sendall(get("/hot/"))
+        wait_for_counter(server, "waiting", 1)
+        os.kill(worker, signal.SIGKILL)
+        for sock in (first, *others):
+            assert read_response(sock)[0] == 200
+            assert sock.recv(1) == b""
+    now = server.wait_until(lambda: (c := counters(server))["untaken"] == 0 and c, "no connections kept")
+    assert (now["repeated"], now["died"], now["unanswered"], now["rejected"]) == (1, 1, 0, 0)
 
 
 def test_a_stopped_simple_worker_does_not_delay_the_others(start, stage):

@@ -225,7 +225,8 @@ def start_confused(start, stage):
     return begin
 
 
-@pytest.mark.parametrize("name, rejected", [("kept_twice", 1), ("kept_then_taken", 0)])
+@pytest.mark.parametrize("name, rejected", [("kept_twice", 1), ("kept_then_taken", 0),
+                                            ("kept_then_with_socket", 1)])
 def test_what_is_said_of_a_returned_connection_changes_nothing(start_confused, name, rejected):
     server = start_confused()
     with server.connect() as sock:
@@ -251,6 +252,27 @@ def test_a_connection_returned_in_vain_ends(start_confused, name):
     assert (now["returned"], now["untaken"]) == (0, 0)
     server.wait_for("came back without its socket")
     server.wait_until(lambda: len(server.fds()) <= before, "no descriptors left over")
+
+
+def test_what_was_pipelined_is_answered_though_the_worker_died(start_confused):
+    server = start_confused()
+    with server.connect() as sock:
+        sock.sendall(get("/hot/dead_after_answer") + get("/style.css"))
+        assert read_response(sock)[0] == 200
+        assert read_response(sock)[2] == b"css"
+    assert counters(server)["broken-off"] == 0
+
+
+def test_a_body_is_no_request_though_the_worker_died(start_confused):
+    """Its answer is complete, but what the worker would have read is not known: no guesses."""
+    server = start_confused()
+    body = get("/style.css")
+    with server.connect() as sock:
+        sock.sendall(b"POST /hot/dead_after_answer HTTP/1.1\r\nHost: t\r\nContent-Length: %d\r\n\r\n%s"
+                     % (len(body), body))
+        answers = b"".join(iter(lambda: sock.recv(65536), b""))
+    assert answers.startswith(b"HTTP/1.1 200") and answers.count(b"HTTP/1.1") == 1, answers
+    assert counters(server)["broken-off"] == 1
 
 
 def test_rubbish_as_unread_bytes_is_400(start_confused):
