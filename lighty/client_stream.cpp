@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include <algorithm>
 
@@ -68,7 +67,7 @@ bool can_read_directly(const request_st* r) {
 Read read_directly(request_st* r, std::span<uint8_t> space, size_t& size) {
     connection* const con = r->con;
     con->read_idle_ts = log_monotonic_secs;
-    const ssize_t result = read(con->fd, space.data(), space.size());
+    const ssize_t result = recv(con->fd, space.data(), space.size(), 0);
     if (result < static_cast<ssize_t>(space.size())) con->is_readable = 0;
     if (result > 0) {
         size = static_cast<size_t>(result);

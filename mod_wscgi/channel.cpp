@@ -8,7 +8,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 
 namespace wscgi {
 namespace {
@@ -63,15 +62,35 @@ void Channel::write(const Gathered& gathered) {
         write_stream(gathered);
 }
 
+// A system call takes one large piece faster than many small ones.
 void Channel::write_stream(const Gathered& gathered) {
-    std::array<struct iovec, 512> vector;
-    const std::vector<Gathered::Bytes>& pieces = gathered.pieces();
-    const size_t count = std::min(pieces.size(), vector.size());
-    for (size_t i = 0; i < count; ++i)
-        vector[i] = {const_cast<uint8_t*>(pieces[i].data()), pieces[i].size()};
-    const ssize_t size = ::writev(input_.fd(), vector.data(), static_cast<int>(count));
-    if (size < 0 && !passes()) return input_failed();
-    keep(gathered, 0, size > 0 ? static_cast<size_t>(size) : 0);
+    static Outbox together;
+    size_t written = 0;
+    bool all = true;
+    for (const Gathered::Bytes piece : gathered.pieces()) {
+        if (together.add(piece)) continue;
+        all = write_together(together, written);
+        if (!all) break;
+        together.add(piece);
+    }
+    if (all) write_together(together, written);
+    if (!input_closed_) keep(gathered, 0, written);
+}
+
+// Adds to `written` how many bytes were taken, and clears `together`. True if it was all of them.
+bool Channel::write_together(Outbox& together, size_t& written) {
+    const std::span<const struct iovec> pieces = together.pieces();
+    size_t total = 0;
+    for (const struct iovec& piece : pieces) total += piece.iov_len;
+    together.clear();
+    if (total == 0) return true;
+    const ssize_t size =
+        one_socket_ && pieces.size() == 1
+            ? ::send(input_.fd(), pieces[0].iov_base, pieces[0].iov_len, MSG_NOSIGNAL)
+            : ::writev(input_.fd(), pieces.data(), static_cast<int>(pieces.size()));
+    if (size > 0) written += static_cast<size_t>(size);
+    if (size < 0 && !passes()) input_failed();
+    return size == static_cast<ssize_t>(total);
 }
 
 void Channel::write_packets(const Gathered& gathered) {
@@ -156,7 +175,9 @@ void Channel::close_input() {
 
 size_t Channel::read(std::span<uint8_t> space) {
     if (!readable_ || output_ended_ || !reader().is_open()) return 0;
-    const ssize_t size = ::read(reader().fd(), space.data(), space.size());
+    // Of a socket, recv() is the shorter way.
+    const ssize_t size = one_socket_ ? ::recv(input_.fd(), space.data(), space.size(), 0)
+                                     : ::read(output_.fd(), space.data(), space.size());
     // A short read of bytes has read all; the next event tells of more, or of the end.
     readable_ = size > 0 && (packets_ || static_cast<size_t>(size) == space.size());
     if (size > 0) return static_cast<size_t>(size);

@@ -8,6 +8,7 @@
 
 #include "lighty/watch.h"
 #include "mod_wscgi/framing.h"
+#include "mod_wscgi/outbox.h"
 
 namespace wscgi {
 
@@ -51,6 +52,7 @@ class Channel {
     lighty::Watch& reader() { return one_socket_ ? input_ : output_; }
     void keep(const Gathered& gathered, size_t pieces_written, size_t bytes_written);
     void write_stream(const Gathered& gathered);
+    bool write_together(Outbox& together, size_t& written);
     void write_packets(const Gathered& gathered);
     bool write_kept_piece();
     void input_failed();

@@ -12,7 +12,15 @@
 namespace wscgi {
 namespace {
 
-// From one client in one turn of the event loop, at most, so that others have theirs.
+// Bytes that are read from a client in one turn of the event loop: what a pipe or a socket takes at
+// once by default. What it does not take would have to be copied, and its readiness be watched.
+constexpr size_t pipe_takes = 64 * 1024;
+constexpr size_t socket_takes = 128 * 1024;
+
+// Bytes of a program in one turn, for the same reason.
+constexpr size_t client_takes = 128 * 1024;
+
+// Reads in one turn through lighttpd's queues, which take less at a time.
 constexpr int reads_in_a_turn = 8;
 
 }  // namespace
@@ -63,26 +71,28 @@ bool Session::client_is_read() const {
            chunkqueue_length(&r_->write_queue) <= 3 * off_t{service_.window};
 }
 
+size_t Session::portion() const {
+    const bool pipe = service_.model != Model::daemon && service_.framing != FramingKind::packet;
+    return pipe ? pipe_takes : socket_takes;
+}
+
+// Once: if there is more, the event loop tells so again.
 bool Session::receive_directly() {
-    for (int reads = 0; !client_ended_ && con_->is_readable > 0 && client_is_read(); ++reads) {
-        if (reads == reads_in_a_turn) {
-            joblist_append(con_);
+    if (client_ended_ || con_->is_readable <= 0 || !client_is_read()) return true;
+    const std::span<uint8_t> space = std::span(scratch).first(portion());
+    size_t size = 0;
+    switch (lighty::read_directly(r_, space, size)) {
+        case lighty::Read::some:
+            put_back(&r_->reqbody_queue,
+                     space.first(size).subspan(take_from_client(space.first(size))));
             break;
-        }
-        size_t size = 0;
-        switch (lighty::read_directly(r_, scratch, size)) {
-            case lighty::Read::some:
-                put_back(&r_->reqbody_queue, std::span(scratch).first(size).subspan(
-                                                 take_from_client(std::span(scratch).first(size))));
-                break;
-            case lighty::Read::nothing:
-                return true;
-            case lighty::Read::end:
-                client_ended_ = true;
-                break;
-            case lighty::Read::failed:
-                return false;
-        }
+        case lighty::Read::nothing:
+            break;
+        case lighty::Read::end:
+            client_ended_ = true;
+            break;
+        case lighty::Read::failed:
+            return false;
     }
     return true;
 }
@@ -199,11 +209,13 @@ void Session::send() {
 // As far as the client reads: what waits for it is never more than the window, and a packet.
 void Session::transmit() {
     if (!unframed_.empty()) take_from_program({});
-    while (!backend_->output_ended() && room() > 0) {
+    size_t taken = 0;
+    while (!backend_->output_ended() && room() > 0 && taken < client_takes) {
         const size_t most = service_.framing == FramingKind::packet ? scratch.size() : room();
         const size_t size = backend_->read(std::span(scratch).first(most));
         if (size == 0) break;
         take_from_program(std::span(scratch).first(size));
+        taken += size;
     }
     backend_->watch_output(room() > 0);
 }

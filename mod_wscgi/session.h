@@ -75,6 +75,7 @@ class Session final : ClientOutput, public SharedProgram::Listener {
     handler_t relay();
     bool receive();
     bool client_is_read() const;
+    size_t portion() const;
     bool receive_directly();
     bool receive_by_queue();
     bool empty_queue(chunkqueue* queue);

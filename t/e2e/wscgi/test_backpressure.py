@@ -6,6 +6,7 @@ import contextlib
 import pathlib
 import select
 import socket
+import threading
 import time
 
 import pytest
@@ -191,3 +192,20 @@ def test_programs_that_do_not_read_on_http_2_stop_their_clients(server):
                 await asyncio.gather(*floods, return_exceptions=True)
     run(talk())
     no_programs(server)
+
+
+@pytest.mark.parametrize("goodbye", [frame(b"", opcode=8), b""], ids=["Close", "FIN only"])
+def test_all_that_was_said_before_the_end_of_the_connection_is_answered(server, goodbye):
+    """More than one go of any reader, and than the pipes hold: the end is seen long before."""
+    message = b"x" * 60000
+    with RawClient(server, request("/ws")) as client:
+        def talk():
+            client.socket.sendall(frame(message) * 100 + goodbye)
+            client.socket.shutdown(socket.SHUT_WR)
+        talker = threading.Thread(target=talk)
+        talker.start()
+        for _ in range(100):
+            assert client.read_frame() == (0x81, message)
+        talker.join()
+        if goodbye:
+            assert client.read_frame() == (0x88, b"")
