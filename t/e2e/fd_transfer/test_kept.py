@@ -91,9 +91,13 @@ def test_a_client_that_talks_on_costs_nothing(start_keeping):
         before = server.cpu()
         for byte in get("/style.css"):
             sock.send(bytes([byte]))
-        assert read_response(sock)[0] == 200
+        answers = b""
+        while not answers.endswith(b"css"):  # both may come at once
+            more = sock.recv(65536)
+            assert more, answers
+            answers += more
         assert server.cpu() - before < 0.5
-        assert read_response(sock)[2] == b"css"
+        assert answers.count(b"HTTP/1.1 200 OK") == 2
 
 
 def test_timers_do_not_run_while_a_worker_answers(start_keeping):
