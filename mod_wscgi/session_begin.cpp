@@ -143,7 +143,7 @@ std::unique_ptr<Backend> Session::make_backend() {
             return std::make_unique<DaemonConnection>(service_, service_.daemons, con_->srv, ready,
                                                       con_);
         case Model::shared:
-            return std::make_unique<Seat>(*service_.shared, this);
+            return std::make_unique<Seat>(*service_.shared, this, service_.grace);
         case Model::session:
             break;
     }

@@ -36,7 +36,8 @@ bool SharedProgram::join(Listener* listener, process::Environment& environment,
     return true;
 }
 
-void SharedProgram::leave(Listener* listener) {
+void SharedProgram::leave(Listener* listener, Seat* seat) {
+    waiting_.remove(seat);
     left_behind_.erase(listener);
     if (listeners_.erase(listener) && listeners_.empty()) empty_since_ = log_monotonic_secs;
 }
@@ -46,18 +47,20 @@ std::optional<ProgramEnd> SharedProgram::ended(const Listener* listener) const {
     return last_end_;
 }
 
+bool SharedProgram::has_room() const { return program_->kept() < endpoint_.window; }
+
 bool SharedProgram::write(const Gathered& gathered) {
-    if (program_->kept() >= endpoint_.window) return false;
+    if (!waiting_.empty() || !has_room()) return false;
     program_->write(gathered);
     return true;
 }
 
-void Seat::write(const Gathered& gathered) {
-    if (gathered.empty() || output_ended() || shared_.write(gathered)) return;
-    Piece close;
-    close.kind = Piece::Kind::close;
-    close.code = ws::close_code::try_again_later;
-    listener_->deliver(close);
+void SharedProgram::give_turns() {
+    while (!waiting_.empty() && has_room()) {
+        Seat* const next = waiting_.front();
+        waiting_.pop_front();
+        next->say(*program_);
+    }
 }
 
 handler_t SharedProgram::ready(void* context, int) {
@@ -68,6 +71,7 @@ handler_t SharedProgram::ready(void* context, int) {
 void SharedProgram::run() {
     if (!program_) return;
     program_->flush();
+    give_turns();
     for (int i = 0; i < reads_in_a_turn; ++i) {
         const size_t size = program_->read(scratch);
         if (size == 0) break;
@@ -79,6 +83,7 @@ void SharedProgram::run() {
     broadcast({}, true);
     last_end_ = end;
     program_.reset();
+    waiting_.clear();
     left_behind_.insert(listeners_.begin(), listeners_.end());
     const std::unordered_set<Listener*> awake = std::move(listeners_);
     listeners_.clear();
@@ -105,6 +110,37 @@ void SharedProgram::broadcast(std::span<uint8_t> fresh, bool end) {
 void SharedProgram::tick(int64_t now) {
     run();  // an end that is overdue is noticed by looking
     if (program_ && listeners_.empty() && now - empty_since_ >= endpoint_.linger) program_->end();
+}
+
+// ---- A seat
+
+void Seat::write(const Gathered& gathered) {
+    if (gathered.empty() || output_ended()) return;
+    const bool waits = !unsaid_.empty();
+    if (!waits && shared_.write(gathered)) return;
+    for (const Gathered::Bytes piece : gathered.pieces())
+        unsaid_.insert(unsaid_.end(), piece.begin(), piece.end());
+    if (!waits && !unsaid_.empty()) shared_.wait_for_turn(this);
+}
+
+void Seat::say(Program& program) {
+    Gathered gathered;
+    gathered.add(unsaid_);
+    program.write(gathered);
+    unsaid_ = {};
+    listener_->wake();
+}
+
+void Seat::end() {
+    if (!ending_) ending_ = log_monotonic_secs;
+    if (!input_blocked() || log_monotonic_secs - *ending_ >= grace_) terminate();
+}
+
+void Seat::terminate() {
+    if (left_) return;
+    end_ = shared_.ended(listener_).value_or(ProgramEnd{ProgramEnd::Kind::exited, 0});
+    left_ = true;
+    shared_.leave(listener_, this);
 }
 
 }  // namespace wscgi

@@ -4,6 +4,7 @@
 // last.
 #pragma once
 
+#include <list>
 #include <memory>
 #include <unordered_set>
 
@@ -11,6 +12,8 @@
 #include "mod_wscgi/program.h"
 
 namespace wscgi {
+
+class Seat;
 
 class SharedProgram {
   public:
@@ -32,11 +35,13 @@ class SharedProgram {
     // From then on the listener gets what the program writes. False, with `error` set, if the
     // program had to be started and could not be.
     bool join(Listener* listener, process::Environment& environment, std::string& error);
-    void leave(Listener* listener);
+    void leave(Listener* listener, Seat* seat);
 
-    // False if the program does not read, and as much as is allowed waits for it already: nobody
-    // who has nothing to say must wait for that, so the message is not taken.
+    // False if the program does not read, and as much as is allowed waits for it already, or
+    // others wait for their turn.
     bool write(const Gathered& gathered);
+    // Its say() is called when it is its turn. It stands in the line once.
+    void wait_for_turn(Seat* seat) { waiting_.push_back(seat); }
 
     // How the program that the listener has joined has ended, if it has.
     std::optional<ProgramEnd> ended(const Listener* listener) const;
@@ -47,6 +52,8 @@ class SharedProgram {
   private:
     static handler_t ready(void* context, int events);
     void run();
+    bool has_room() const;
+    void give_turns();
     void broadcast(std::span<uint8_t> bytes, bool end);
 
     const Endpoint& endpoint_;
@@ -57,6 +64,7 @@ class SharedProgram {
     std::vector<uint8_t> unframed_;
     std::unordered_set<Listener*> listeners_;
     std::unordered_set<const Listener*> left_behind_;  // they have joined a program that has ended
+    std::list<Seat*> waiting_;  // they have something to say, and are not read until it is said
     std::optional<ProgramEnd> last_end_;
     int64_t empty_since_ = 0;
 };
@@ -64,32 +72,33 @@ class SharedProgram {
 // A session's seat at the shared program.
 class Seat : public Backend {
   public:
-    Seat(SharedProgram& shared, SharedProgram::Listener* listener)
-        : shared_(shared), listener_(listener) {}
-    ~Seat() override { shared_.leave(listener_); }
+    Seat(SharedProgram& shared, SharedProgram::Listener* listener, uint32_t grace)
+        : shared_(shared), listener_(listener), grace_(grace) {}
+    ~Seat() override { shared_.leave(listener_, this); }
 
     Start start(process::Environment& environment, std::string& error) override {
         return shared_.join(listener_, environment, error) ? Start::ready : Start::failed;
     }
+    // While the program does not read, only those who talk are stopped, each for itself.
     void write(const Gathered& gathered) override;
-    bool input_blocked() const override { return false; }
+    bool input_blocked() const override { return !unsaid_.empty() && !output_ended(); }
+    // Its turn: what was to be said is said.
+    void say(Program& program);
     void flush() override {}
     size_t read(std::span<uint8_t>) override { return 0; }
     bool output_ended() const override { return left_ || shared_.ended(listener_).has_value(); }
     void watch_output(bool) override {}
     std::optional<ProgramEnd> ended() override { return left_ ? end_ : shared_.ended(listener_); }
-    // The others go on.
-    void end() override {
-        if (left_) return;
-        left_ = true;
-        end_ = shared_.ended(listener_).value_or(ProgramEnd{ProgramEnd::Kind::exited, 0});
-        shared_.leave(listener_);
-    }
-    void terminate() override { end(); }
+    // The others go on. What is still to be said is waited for, for a grace.
+    void end() override;
+    void terminate() override;
 
   private:
     SharedProgram& shared_;
     SharedProgram::Listener* listener_;
+    uint32_t grace_;                 // seconds
+    std::vector<uint8_t> unsaid_;    // what was read from the client in one go
+    std::optional<int64_t> ending_;  // since when it is to end, seconds
     bool left_ = false;
     std::optional<ProgramEnd> end_;  // as it was when we left
 };
