@@ -262,15 +262,15 @@ void MessageRelay::tick(int64_t now) {
     now_ = now;
     if (closing_) {
         overdue_ = overdue_ || now - closing_ >= options_.close_timeout;
+    } else if (options_.max_age && now - began_ >= options_.max_age) {
+        shut_down(ws::close_code::going_away, "the session has reached its age limit");
+    } else if (options_.idle_timeout && now - active_ >= options_.idle_timeout) {
+        shut_down(ws::close_code::going_away, "idle");
     } else if (pinged_) {
         if (now - pinged_ < options_.pong_timeout) return;
         set_outcome("client did not answer a ping");
         shut_down(ws::close_code::going_away, "no answer to a ping");
         overdue_ = true;
-    } else if (options_.max_age && now - began_ >= options_.max_age) {
-        shut_down(ws::close_code::going_away, "the session has reached its age limit");
-    } else if (options_.idle_timeout && now - active_ >= options_.idle_timeout) {
-        shut_down(ws::close_code::going_away, "idle");
     } else if (options_.ping_interval && now - heard_ >= options_.ping_interval &&
                connection_.state() == CloseState::open) {
         send_ping({});

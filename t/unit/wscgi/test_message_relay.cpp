@@ -186,6 +186,24 @@ START_TEST(any_sign_of_life_counts_as_an_answer) {
 }
 END_TEST
 
+// Its program does not read, so that its pong cannot be heard.
+START_TEST(a_client_whose_silence_is_excused_has_an_age_and_a_limit_of_idleness_too) {
+    wscgi::MessageRelayOptions aged, idle;
+    aged.max_age = idle.idle_timeout = 60;
+    for (const wscgi::MessageRelayOptions& options : {aged, idle}) {
+        Harness harness(options);
+        for (int64_t now = 1030; now < 1060; ++now) {
+            harness.relay.excuse_silence(now);
+            harness.relay.tick(now);
+            ck_assert(harness.relay.output_wanted());
+        }
+        harness.relay.excuse_silence(1060);
+        harness.relay.tick(1060);
+        ck_assert(!harness.relay.output_wanted());
+    }
+}
+END_TEST
+
 START_TEST(text_that_is_not_utf8_ends_the_session) {
     Harness harness;
     harness.write(
@@ -222,6 +240,7 @@ int main() {
          a_close_is_answered_when_the_program_has_ended, the_end_of_the_program_decides_the_code,
          a_close_that_is_not_answered_ends_the_session_in_time,
          a_silent_client_is_pinged_and_then_left, any_sign_of_life_counts_as_an_answer,
+         a_client_whose_silence_is_excused_has_an_age_and_a_limit_of_idleness_too,
          text_that_is_not_utf8_ends_the_session, a_client_that_breaks_a_rule_is_told_and_dropped,
          a_client_that_only_ends_its_direction_still_gets_the_rest});
 }
