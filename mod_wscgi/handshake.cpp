@@ -73,7 +73,9 @@ bool is_websocket_request(const request_st* r) {
 }
 
 Answer check_origin_and_body(request_st* r, const Endpoint& endpoint) {
-    if (!is_http2(r) && r->reqbody_length != 0) return {400, "a WebSocket request has no body"};
+    // Over HTTP/2 the session itself is what follows, of a length that is not known.
+    if (is_http2(r) ? r->reqbody_length > 0 : r->reqbody_length != 0)
+        return {400, "a WebSocket request has no body"};
     if (std::string complaint = origin_complaint(r, endpoint); !complaint.empty())
         return {403, std::move(complaint)};
     return {is_http2(r) ? 200 : 101};

@@ -230,6 +230,10 @@ def test_a_client_that_leaves_in_the_ways_of_http2(serve_http2, endpoint, ending
 @pytest.mark.parametrize("fields, status", [
     ({"sec_websocket_version": "12"}, 426),
     ({"sec_websocket_version": None}, 400),
+    ({"sec_websocket_version": "13, 13"}, 426),
+    ({"content_length": "5"}, 400), ({"content_length": "0"}, 200),
+    ({"_path": "/ws%00"}, 400),
+    ({"_path": "/ws/../../etc"}, 404),
     ({"origin": "http://evil.example"}, 403),
     ({"origin": "http://localhost"}, 200),
     ({"_path": "/nothing"}, 404),
@@ -244,7 +248,9 @@ def test_refusals_have_the_right_status_and_leave_nothing(serve_http2, program, 
         async with Connection.open(server) as connection:
             stream = await connection.request("/ws", **fields)
             assert await stream.response() == status
-            if status != 200:
+            if status == 200:
+                await echo(stream, "hello")
+            else:
                 await stream.wait_closed()
                 assert not server.children()
                 await echo(await connection.websocket("/ws"), "the connection is still good")
