@@ -14,6 +14,11 @@ import processes  # noqa: E402
 processes.adopt_orphans()
 
 
+def pytest_addoption(parser):
+    parser.addoption("--all-lengths", action="store_true",
+                     help="messages of every length in every framing over HTTP/2: five minutes more")
+
+
 def pytest_configure(config):
     config.addinivalue_line("markers", "raw: needs a server with our patches (stage `raw`)")
 

@@ -264,6 +264,28 @@ def test_tricks_of_http_2(server, stage):
         assert_serves(server)
 
 
+@pytest.mark.parametrize("fields, status", [
+    ({"x-a": "1", "x_a": "2"}, b"400"),  # which become the same variable
+    ({"x-a": "1", "x_b": "2"}, b"200"),
+    ({"sec-websocket-protocol": "a", "sec_websocket_protocol": "b"}, b"400"),
+    ({"X-A": "1"}, None),  # capitals are no names of HTTP/2
+    ({"connection": "upgrade"}, None), ({"upgrade": "websocket"}, None),
+], ids=str)
+def test_fields_that_collide_or_may_not_be(server, fields, status):
+    with Raw2(server) as client:
+        client.send(one := client.connect_frame(**fields))
+        client.socket.settimeout(20)
+        for answer in client.frames():
+            if isinstance(answer, (HeadersFrame, RstStreamFrame, GoAwayFrame)):
+                break
+        if isinstance(answer, HeadersFrame):
+            seen = dict(hpack.Decoder().decode(answer.data, raw=True))[b":status"]
+        else:
+            seen = None
+        assert seen == status or status is None and seen == b"400"
+    assert status == b"200" or "spawn" not in server.log_text()
+
+
 def test_who_ignores_the_window_is_stopped(server):
     with Raw2(server) as client:
         number, sent = client.open("/deaf"), 0

@@ -215,6 +215,13 @@ def test_a_slow_program_does_not_count_as_a_client_that_is_gone(serve, program):
     (request(lines=[*UPGRADE, "Content-Length: 5", "Content-Length: 6"]), (400,)),
     (request(lines=[*UPGRADE, "Sec-WebSocket-Version: 13"]), (400, 426)),
     (request(lines=[*UPGRADE, "Sec-WebSocket-Version: 12"]), (400, 426)),
+    (request(lines=[*UPGRADE, UPGRADE[3]]), (400,)),                    # the key twice
+    (request(lines=[*UPGRADE, "Host: evil"]), (400,)),
+    (request(lines=[*UPGRADE, "Host: localhost"]), (101, 400)),
+    (request(lines=[*UPGRADE, "Upgrade: h2c"]), (101, 400, 404)),
+    (request(lines=[*UPGRADE, "Upgrade: websocket", "Connection: Upgrade"]), (101, 400, 404)),
+    (request(lines=[*UPGRADE, "Connection: close"]), (101, 400, 404)),
+    (request(lines=[*UPGRADE, "Sec-WebSocket-Protocol: a", "Sec-WebSocket-Protocol: a"]), (101, 400)),
     (request(lines=[*UPGRADE, "Sec-WebSocket-Protocol: ,, ,"]), (101, 400)),
     (request(lines=[*UPGRADE, "Sec-WebSocket-Extensions: permessage-deflate;=;;"]), (101, 400)),
     (request(lines=[*UPGRADE, "X: " + "x" * 100000]), (431,)),
