@@ -3,6 +3,7 @@
 #include "lighty/client_stream.h"
 
 #include <errno.h>
+#include <linux/sock_diag.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -105,6 +106,17 @@ void give_window(request_st* r, uint32_t size) {
                              uint8_t(size >> 8),
                              uint8_t(size)};
     chunkqueue_append_mem(r->con->write_queue, reinterpret_cast<const char*>(frame), sizeof(frame));
+}
+
+size_t socket_room(const request_st* r) {
+    if (!can_write_directly(r)) return 0;
+    uint32_t memory[SK_MEMINFO_VARS];
+    socklen_t size = sizeof(memory);
+    if (getsockopt(r->con->fd, SOL_SOCKET, SO_MEMINFO, memory, &size) != 0) return 0;
+    const uint32_t limit = memory[SK_MEMINFO_SNDBUF];
+    const uint32_t used = memory[SK_MEMINFO_WMEM_QUEUED];
+    // The kernel counts its own overhead too.
+    return used < limit ? size_t{limit - used} / 8 * 7 : 0;
 }
 
 void send_to_client(request_st* r, std::span<const struct iovec> pieces) {

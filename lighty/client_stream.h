@@ -30,6 +30,10 @@ void hold_window(request_st* r);
 // `size` bytes of the body were taken from the queue.
 void give_window(request_st* r, uint32_t size);
 
+// Bytes that the client's socket takes now, so that nothing of them is queued. 0 if something is
+// queued already, or lighttpd has to write it (TLS, HTTP/2, rate limits). A system call.
+size_t socket_room(const request_st* r);
+
 // Sends the pieces, or queues what the socket does not take now. At most IOV_MAX pieces.
 void send_to_client(request_st* r, std::span<const struct iovec> pieces);
 

@@ -17,8 +17,8 @@ namespace {
 constexpr size_t pipe_takes = 64 * 1024;
 constexpr size_t socket_takes = 128 * 1024;
 
-// Bytes of a program in one turn, for the same reason.
-constexpr size_t client_takes = 128 * 1024;
+// Bytes of a program in one turn: what fills a socket's buffer is read in one go.
+constexpr size_t program_writes = 128 * 1024;
 
 // Reads in one turn through lighttpd's queues, which take less at a time.
 constexpr int reads_in_a_turn = 8;
@@ -210,17 +210,26 @@ void Session::send() {
 void Session::transmit() {
     if (!unframed_.empty()) take_from_program({});
     size_t taken = 0;
-    while (!backend_->output_ended() && room() > 0 && taken < client_takes) {
-        const size_t most = service_.framing == FramingKind::packet ? scratch.size() : room();
-        const size_t size = backend_->read(std::span(scratch).first(most));
+    while (!backend_->output_ended() && room() > 0 && taken < program_writes) {
+        const size_t size = backend_->read(std::span(scratch).first(piece()));
         if (size == 0) break;
+        talkative_ = size >= std::min(size_t{service_.window}, program_writes);
         take_from_program(std::span(scratch).first(size));
         taken += size;
     }
     backend_->watch_output(room() > 0);
 }
 
-// Bytes that may be read for the client now.
+// Bytes to be read at once. Of a program that has much to say more than the window, as long as its
+// client's socket takes it: then none of it waits, and half the system calls do.
+size_t Session::piece() const {
+    if (service_.framing == FramingKind::packet) return scratch.size();
+    const size_t sure = room();
+    if (!talkative_ || sure == scratch.size()) return sure;
+    return std::max(sure, std::min(lighty::socket_room(r_), scratch.size()));
+}
+
+// Bytes that may wait for the client now.
 size_t Session::room() const {
     const off_t left = service_.window - chunkqueue_length(&r_->write_queue);
     return left > 0 ? std::min(static_cast<size_t>(left), scratch.size()) : 0;

@@ -83,6 +83,7 @@ class Session final : ClientOutput, public SharedProgram::Listener {
     void put_back(chunkqueue* queue, std::span<const uint8_t> bytes);
     size_t take_from_client(std::span<uint8_t> bytes);
     void transmit();
+    size_t piece() const;
     size_t room() const;
     void take_from_program(std::span<uint8_t> fresh);
     void settle();
@@ -114,6 +115,7 @@ class Session final : ClientOutput, public SharedProgram::Listener {
     uint64_t program_bytes_ = 0;
     bool client_ended_ = false;
     bool unfinished_ = false;  // the relay has more of the client for the program
+    bool talkative_ = false;   // the program: its last piece filled the window
     bool output_ended_ = false;
     bool program_ended_ = false;
     bool in_message_ = false;  // of the shared program: some of it was delivered
