@@ -22,6 +22,7 @@ BUFFERED = 3 * 65536       # what lighttpd's HTTP/2 takes of one stream before i
 FIXED = 8 << 10            # a session's own: request, connection, process
 SMALL = 4 << 20
 QUIET = {"ping-interval": 0, "grace": 1, "close-timeout": 1, "window": WINDOW}
+DAEMON = str(pathlib.Path(__file__).parent / "programs" / "talking_daemon.py")
 CONFIG = "server.max-fds = 4096\nserver.max-connections = 1024\n" + H2C
 
 
@@ -37,6 +38,16 @@ def server(serve, program, tmp_path):
                  CONFIG + f'server.upload-dirs = ( "{uploads}" )\n')
     assert_serves(made)
     made.uploads = uploads
+    return made
+
+
+@pytest.fixture
+def daemon_server(serve, tmp_path):
+    """/daemon's one program writes without end to each client, /ws echoes."""
+    made = serve({"/daemon": {**QUIET, "model": "daemon", "framing": "stream", "bin-path": DAEMON},
+                  "/ws": {"bin-path": "/bin/cat"}}, CONFIG)
+    made.wait_until(made.children, "the daemon")
+    made.uploads = tmp_path
     return made
 
 
@@ -79,22 +90,39 @@ def until_still(measure, look):
     return value
 
 
+def open_and_do_not_read(stack, server, path, memory):
+    for _ in range(SESSIONS):
+        client = stack.enter_context(RawClient(server, request(path), buffer=4096))
+        assert client.status == 101
+        memory.check()
+
+
+def assert_stops(server, pids, memory):
+    def look():
+        assert_serves_promptly(server)
+        memory.check()
+    until_still(lambda: written(pids), look)
+    assert memory.most > SESSIONS * WINDOW / 2 or server.rss() == 0  # the windows were in use
+
+
 def test_clients_that_do_not_read_stop_their_programs(server):
     memory = Memory(server)
     with contextlib.ExitStack() as stack:
-        for _ in range(SESSIONS):
-            client = stack.enter_context(RawClient(server, request("/talker"), buffer=4096))
-            assert client.status == 101
-            memory.check()
+        open_and_do_not_read(stack, server, "/talker", memory)
         pids = server.children()
         assert len(pids) == SESSIONS
-
-        def look():
-            assert_serves_promptly(server)
-            memory.check()
-        until_still(lambda: written(pids), look)
-        assert memory.most > SESSIONS * WINDOW / 2 or server.rss() == 0  # the windows were in use
+        assert_stops(server, pids, memory)
     no_programs(server)
+
+
+def test_clients_that_do_not_read_stop_their_daemon(daemon_server):
+    """It can say more at once than a pipe holds, and is read in larger pieces."""
+    assert_serves(daemon_server)
+    daemon, memory = daemon_server.children(), Memory(daemon_server)
+    assert len(daemon) == 1
+    with contextlib.ExitStack() as stack:
+        open_and_do_not_read(stack, daemon_server, "/daemon", memory)
+        assert_stops(daemon_server, daemon, memory)
 
 
 def test_programs_that_do_not_read_stop_their_clients(server):
