@@ -81,8 +81,8 @@ def test_an_answer_broken_off_ends_the_connection(start_fuller):
 def test_what_waits_in_the_queue_survives_the_workers(start_fuller):
     """Both workers are stopped, requests come, the workers are killed: their successors answer."""
     server = start_fuller()
-    pids = workers()
-    assert len(pids) == 2
+    # They are known by their command line, which is empty for a moment after execve(2).
+    pids = server.wait_until(lambda: len(now := workers()) == 2 and now, "both workers")
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
     socks = [server.connect() for _ in range(40)]
