@@ -3,6 +3,7 @@
 import urllib.request
 
 import pytest
+from lighttpd import is_sanitized
 
 
 def test_a_server_serves_and_logs(start_lighttpd):
@@ -11,7 +12,7 @@ def test_a_server_serves_and_logs(start_lighttpd):
     with urllib.request.urlopen(server.url("/page.txt"), timeout=10) as response:
         assert response.read() == b"a page"
     server.wait_for(r"GET /page.txt HTTP/1.1\" 200", log="access")
-    assert server.fds() and server.rss() > 0
+    assert server.fds() and (server.rss() > 0 or is_sanitized())
     server.reload()
     server.stop()
 
@@ -32,3 +33,26 @@ def test_a_process_left_behind_is_found(start_lighttpd):
         assert response.status == 204
     with pytest.raises(AssertionError, match="sleep 1000"):
         server.stop(orphans_may_live=0)
+
+
+NULL = "runtime error: applying non-zero offset 18446744073709551612 to null pointer"
+HPACK = "runtime error: null pointer passed as argument 2, which is declared to never be null"
+LIGHTTPD = "../subprojects/lighttpd-1.4.85/src"
+
+
+@pytest.mark.parametrize("report, ours", [
+    (f"{LIGHTTPD}/h2.c:2011:36: {NULL}\n    #0 0x7f in h2_recv_headers {LIGHTTPD}/h2.c:2011\n"
+     f"    #1 0x7f in h2_parse_frames {LIGHTTPD}/h2.c:2103", False),
+    (f"{LIGHTTPD}/ls-hpack/lshpack.c:258:5: {HPACK}\n"
+     f"    #0 0x7f in lshpack_arr_push {LIGHTTPD}/ls-hpack/lshpack.c:258", False),
+    (f"{LIGHTTPD}/h2.c:9:36: {NULL}\n    #0 0x7f in h2_send_headers {LIGHTTPD}/h2.c:9", True),
+    (f"../ws/frame.cpp:9:36: {NULL}\n    #0 0x7f in ws::frame ../ws/frame.cpp:9", True),
+    ("==7==ERROR: LeakSanitizer: detected memory leaks", True)])
+def test_only_two_reports_are_lighttpds_own(make_lighttpd, report, ours):
+    server = make_lighttpd()
+    server.output.write_text(f"before\n{report}\nafter\n")
+    if ours:
+        with pytest.raises(AssertionError, match="sanitizer report"):
+            server.check_sanitizers()
+    else:
+        server.check_sanitizers()
