@@ -40,4 +40,8 @@ class Watch {
     fdnode* node_ = nullptr;
 };
 
+// Closes what Watch::close() has left to the end of a turn that does not come any more: lighttpd
+// forgets it at a reload. To be called when all is over, last in a module's `cleanup`.
+void close_scheduled();
+
 }  // namespace lighty

@@ -6,6 +6,7 @@
 
 #include "lighty/compat.h"
 #include "lighty/options.h"
+#include "lighty/watch.h"
 #include "mod_wscgi/configuration.h"
 #include "mod_wscgi/handshake.h"
 #include "mod_wscgi/session.h"
@@ -48,6 +49,7 @@ void cleanup(void* plugin_data) {
     Module& module = module_of(plugin_data);
     module.common.programs.end_all(grace_at_exit);
     delete &module;
+    lighty::close_scheduled();
 }
 
 // Each of lighttpd's workers starts daemons of its own, and they cannot listen at one path.

@@ -6,6 +6,7 @@
 #include <array>
 
 #include "lighty/client_stream.h"
+#include "lighty/compat.h"
 #include "mod_wscgi/framings.h"
 #include "mod_wscgi/scratch.h"
 
@@ -26,6 +27,9 @@ constexpr int reads_in_a_turn = 8;
 }  // namespace
 
 handler_t Session::run() {
+    const bool opening = stage_ == Stage::starting || stage_ == Stage::answering;
+    if (opening && lighty::is_stopping(con_->srv))
+        return refuse(503, "stopping", "lighttpd stops, or is reloaded");
     switch (stage_) {
         case Stage::waiting:
             return begin();
