@@ -12,9 +12,9 @@ import socket
 import struct
 import threading
 
-LENGTH = re.compile(rb"\r\nContent-Length: *(\d+)", re.I)
-CHUNKED = re.compile(rb"\r\nTransfer-Encoding: *chunked", re.I)
-EXPECTS = re.compile(rb"\r\nExpect: *100-continue", re.I)
+LENGTH = re.compile(rb"\r\nContent-Length:[ \t]*(\d+)", re.I)
+CHUNKED = re.compile(rb"\r\nTransfer-Encoding:[ \t]*chunked", re.I)
+EXPECTS = re.compile(rb"\r\nExpect:[ \t]*100-continue", re.I)
 
 
 class Reader:

@@ -104,6 +104,45 @@ def test_content_length_and_transfer_encoding_both(start, stage):
         assert response[0] == 400
 
 
+LENGTH_5, CHUNKS = b"hello", b"5\r\nhello\r\n0\r\n\r\n"
+
+
+@pytest.mark.parametrize("fields, body", [
+    (b"Content-Length: 5", LENGTH_5), (b"Content-Length:\t5 ", LENGTH_5),
+    (b"Content-Length: 05", LENGTH_5), (b"Content-Length: 5\r\nContent-Length: 5", LENGTH_5),
+    (b"Content-Length: +5", LENGTH_5), (b"Content-Length: 5, 5", LENGTH_5),
+    (b"Content-Length: 5\r\nContent-Length: 6", LENGTH_5), (b"Content-Length: -1", LENGTH_5),
+    (b"Content-Length: 5x", LENGTH_5), (b"Content-Length: 99999999999999999999", LENGTH_5),
+    (b"Content-Length: 0x5", LENGTH_5), (b"Content-Length : 5", LENGTH_5),
+    (b"Content-Length:\r\n 5", LENGTH_5), (b"X: y\r\n Content-Length: 5", LENGTH_5),
+    (b"Transfer-Encoding: chunked", CHUNKS), (b"Transfer-Encoding: Chunked", CHUNKS),
+    (b"Transfer-Encoding:\tchunked", CHUNKS), (b"Transfer-Encoding : chunked", CHUNKS),
+    (b"Transfer-Encoding: gzip, chunked", CHUNKS), (b"Transfer-Encoding: chunked, gzip", CHUNKS),
+    (b"Transfer-Encoding: identity", LENGTH_5), (b"Transfer-Encoding: xchunked", CHUNKS),
+    (b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity", CHUNKS),
+    (b"Transfer-Encoding: chunked\r\nContent-Length: 5", CHUNKS),
+    (b"Transfer-Encoding: chunked\r\nConnection: Transfer-Encoding", CHUNKS),
+    (b"Transfer_Encoding: chunked\r\nContent-Length: 5", LENGTH_5),
+    (b"Content-Length: 5\r\nConnection: Content-Length", LENGTH_5),
+    (b"X: a\rContent-Length: 9\r\nContent-Length: 5", LENGTH_5),
+    (b"X: a\nContent-Length: 5", LENGTH_5), (b"Host: two\r\nContent-Length: 5", LENGTH_5),
+], ids=repr)
+def test_the_end_of_a_body_has_one_meaning(start, stage, fields, body):
+    """What follows is a request to lighttpd and to the worker, or the whole is refused."""
+    server = start(service(stage=stage))
+    second = get("/hot/second")
+    text = b"POST /hot/ HTTP/1.1\r\nHost: t\r\n" + fields + b"\r\n\r\n" + body + second
+    response = request(server, text, shutdown=True)
+    if response[0] != 200:
+        assert response[0] in (400, 411, 413, 501)
+        return
+    seen = report(response)
+    assert (seen["body"], seen["rest"]) == (5, second.decode())
+    lengths = seen["head"].lower().count("\r\ncontent-length:")
+    codings = seen["head"].lower().count("\r\ntransfer-encoding:")
+    assert stage == "raw" or lengths + codings == 1
+
+
 @pytest.mark.parametrize("text", [
     b"GET /hot/\0 HTTP/1.1\r\nHost: t\r\n\r\n", b"GET /hot/ HTTP/1.1\r\nX: a\0b\r\nHost: t\r\n\r\n",
     b"GET /hot/ HTTP/1.1\r\n\r\n", b"GET /hot/ HTTP/9.9\r\nHost: t\r\n\r\n",

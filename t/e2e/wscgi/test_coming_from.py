@@ -117,7 +117,8 @@ while :; do sleep 0.05; done
 # ---- Coming from mod_wstunnel
 
 def test_a_stream_is_of_binary_messages_unless_told_otherwise(serve):
-    server = serve({"/ws": {**CAT, "framing": "stream"}, "/daemon": {**DAEMON, "framing": "stream"}})
+    server = serve({"/ws": {**CAT, "framing": "stream"},
+                    "/daemon": {**DAEMON, "framing": "stream"}})
 
     async def talk(path):
         async with websockets.connect(server.url(path, "ws")) as client:
@@ -202,7 +203,7 @@ while True:
         server.wait_for(rf"wscgi /ws daemon \d+: {text}$")
 
 
-def test_a_daemon_may_answer_after_the_end_of_its_input_and_then_waits_for_the_client(serve, program):
+def test_a_daemon_answers_after_the_end_of_its_input_and_the_client_is_waited_for(serve, program):
     """Its closing is a Close with 1000, and the client's answer is awaited for close-timeout."""
     path = program("p", """#!/usr/bin/python3
 import socket
@@ -266,7 +267,8 @@ def test_the_redirection_of_the_page_works(start_lighttpd):
         '( "" => "https://${url.authority}${url.path}${qsa}" ) }\n',
         modules=["mod_redirect", "mod_wscgi"])
     done = subprocess.run(["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}",
-                           f"http://127.0.0.1:{port}/x"], capture_output=True, text=True, check=True)
+                           f"http://127.0.0.1:{port}/x"], capture_output=True, text=True,
+                          check=True)
     assert done.stdout == "301"
     assert converse_once(server) == "hello"
 

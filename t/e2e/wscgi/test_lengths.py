@@ -96,7 +96,8 @@ def test_every_length_from_0_to_70000(serve, kind):
     with RawClient(server, request()) as client, \
             sending(client, map(messages.frame, lengths(kind))):
         for size in lengths(kind):
-            assert read_message(client) == (messages.opcode, messages.payload(size)), f"length {size}"
+            expected = messages.opcode, messages.payload(size)
+            assert read_message(client) == expected, f"length {size}"
         client.send(frame(b"\x03\xe8", opcode=8))
         assert client.read_close() == 1000
     no_programs(server)
