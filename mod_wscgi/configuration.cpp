@@ -46,7 +46,10 @@ bool Configuration::read(server* srv, plugin_data_base* plugin_data) {
 }
 
 bool Configuration::read_value(server* srv, config_plugin_value_t& value) {
-    if (value.k_id == assign_directive) return true;
+    if (value.k_id == assign_directive) {
+        assigns_ = true;
+        return true;
+    }
     auto endpoints = std::make_unique<Endpoints>();
     const auto read_one = [&](std::string_view prefix, lighty::Options& options) {
         auto service = std::make_unique<Service>();
@@ -66,6 +69,16 @@ bool Configuration::read_value(server* srv, config_plugin_value_t& value) {
     value.v.v = endpoints.get();
     directives_.push_back(std::move(endpoints));
     return true;
+}
+
+bool Configuration::has_programs_of_sessions() {
+    bool has = assigns_;
+    for_each_service([&](const Service& service) {
+        // Other options are of use with wscgi.assign only.
+        const bool by_url = service.prefix.starts_with('/');
+        has = has || (by_url && service.model == Model::session);
+    });
+    return has;
 }
 
 Target Configuration::find_by_url(request_st* r, const plugin_data_base* plugin_data) const {

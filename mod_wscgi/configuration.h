@@ -34,9 +34,13 @@ class Configuration {
             for (const auto& endpoint : *endpoints) visit(static_cast<Service&>(*endpoint));
     }
 
+    // True if any session may get a program of its own.
+    bool has_programs_of_sessions();
+
   private:
     bool read_value(server* srv, config_plugin_value_t& value);
 
+    bool assigns_ = false;                                // wscgi.assign is there
     std::vector<std::unique_ptr<Endpoints>> directives_;  // of all scopes; cvlist points to them
 };
 

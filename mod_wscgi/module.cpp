@@ -47,6 +47,7 @@ void* init() {
 
 void cleanup(void* plugin_data) {
     Module& module = module_of(plugin_data);
+    module.common.starter.stop();
     module.common.programs.end_all(grace_at_exit);
     delete &module;
     lighty::close_scheduled();
@@ -93,6 +94,13 @@ handler_t worker_init(server* srv, void* plugin_data) {
                        "start lighttpd as a user who may do that");
         good = false;
     });
+    if (module.configuration.has_programs_of_sessions()) {
+        const std::string error = module.common.starter.open(srv);
+        if (!error.empty())
+            log_error(srv->errh, __FILE__, __LINE__,
+                      "wscgi: %s; each start of a session's program will hold up all sessions",
+                      error.c_str());
+    }
     return good ? HANDLER_GO_ON : HANDLER_ERROR;
 }
 

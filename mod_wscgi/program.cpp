@@ -3,37 +3,17 @@
 #include "mod_wscgi/program.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 
 #include "mod_wscgi/endpoint.h"
+#include "mod_wscgi/starter.h"
 #include "mod_wscgi/statistics.h"
-#include "process/pipes.h"
 #include "process/spawn.h"
 
 namespace wscgi {
 
 using process::FileDescriptor;
-
-// The descriptors between us and the program: three pipes; or for packets a socket pair instead of
-// the first two, of which input and output are the same descriptor.
-struct Program::Ends : process::Pipes {
-    FileDescriptor our_socket, program_socket;
-
-    bool open_packets() {
-        int pair[2];
-        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) return false;
-        our_socket.reset(pair[0]);
-        program_socket.reset(pair[1]);
-        write_input.reset();
-        read_output.reset();
-        return fcntl(pair[0], F_SETFL, O_NONBLOCK) == 0;
-    }
-    int program_in() const { return program_socket ? program_socket.get() : program_input.get(); }
-    int program_out() const { return program_socket ? program_socket.get() : program_output.get(); }
-};
 
 std::string directory_of(const Endpoint& endpoint, const std::string& file) {
     if (!endpoint.directory.empty()) return endpoint.directory;
@@ -50,18 +30,20 @@ std::vector<char*> arguments_of(const std::vector<std::string>& command) {
 }
 
 Program::Program(const Endpoint& endpoint, const std::vector<std::string>& command,
-                 process::ProgramTable& table, server* srv, fdevent_handler ready, void* context,
-                 std::string label)
+                 process::ProgramTable& table, Starter* starter, server* srv, fdevent_handler ready,
+                 void* context, std::string label)
     : ChannelBackend(srv, ready, context),
       endpoint_(endpoint),
       command_(command),
       table_(table),
+      starter_(starter),
       srv_(srv),
       ready_(ready),
       context_(context),
       label_(std::move(label)) {}
 
 Program::~Program() {
+    if (launch_) starter_->abandon(launch_);
     if (pid_ < 0) return;
     end();
     table_.disown(pid_);
@@ -69,51 +51,78 @@ Program::~Program() {
 }
 
 Backend::Start Program::start(process::Environment& environment, std::string& error) {
-    Ends ends;
-    const bool packets = endpoint_.framing == FramingKind::packet;
-    if (!ends.open() || (packets && !ends.open_packets())) {
-        error = std::string("pipe: ") + strerror(errno);
-        return Start::failed;
+    if (!begun_) {
+        begun_ = true;
+        std::unique_ptr<Launch> launch = prepare(environment);
+        if (launch && starter_) {
+            launch_ = launch.get();
+            starter_->start(std::move(launch));
+        } else if (launch) {
+            launch->result = process::spawn(launch->program);
+            launched(*launch);
+        }
+    }
+    if (launch_) return Start::pending;
+    error = failure_;
+    return pid_ >= 0 ? Start::ready : Start::failed;
+}
+
+// What is needed to start the program; null if it cannot be had.
+std::unique_ptr<Launch> Program::prepare(process::Environment& environment) {
+    auto launch = std::make_unique<Launch>();
+    Ends& ends = launch->ends;
+    if (!ends.open() || (is_packets() && !ends.open_packets())) {
+        failure_ = std::string("pipe: ") + strerror(errno);
+        return nullptr;
     }
     for (const FileDescriptor* ours :
          {&ends.write_input, &ends.read_output, &ends.read_error, &ends.our_socket}) {
         if (!*ours || lighty::Watch::can_watch(srv_, ours->get())) continue;
-        error = "no file descriptors left; raise server.max-fds";
-        return Start::failed;
+        failure_ = "no file descriptors left; raise server.max-fds";
+        return nullptr;
     }
-    if (!spawn(ends, environment, error)) return Start::failed;
-
-    table_.started(pid_, this);
-    error_.open(srv_, ends.read_error.release(), std::move(label_));
-    if (packets)
-        channel_.open_socket(ends.our_socket.release(), true);
-    else
-        channel_.open_pipes(ends.write_input.release(), ends.read_output.release());
-    return Start::ready;
-}
-
-bool Program::spawn(const Ends& ends, process::Environment& environment, std::string& error) {
-    const std::vector<char*> arguments = arguments_of(command_);
+    launch->command = command_;
+    launch->arguments = arguments_of(launch->command);
+    launch->environment = std::move(environment);
     // An interpreter's directory is of no interest, its script's is.
     const bool is_script = endpoint_.command.empty() && command_.size() > 1;
-    const std::string directory = directory_of(endpoint_, command_[is_script ? 1 : 0]);
-    const process::Spawned spawned = process::spawn({
-        .path = arguments[0],
-        .arguments = arguments.data(),
-        .environment = environment.pointers(),
-        .directory = directory.c_str(),
+    launch->directory = directory_of(endpoint_, command_[is_script ? 1 : 0]);
+    launch->program = {
+        .path = launch->arguments[0],
+        .arguments = launch->arguments.data(),
+        .environment = launch->environment.pointers(),
+        .directory = launch->directory.c_str(),
         .standard_input = ends.program_in(),
         .standard_output = ends.program_out(),
         .standard_error = ends.program_error.get(),
         .limits = endpoint_.limits,
-    });
-    pid_ = spawned.pid;
-    if (pid_ >= 0)
-        count("wscgi.spawned");
-    else
-        error = std::string(spawned.failed) + " " + arguments[0] + ": " + strerror(spawned.error);
-    return pid_ >= 0;
+    };
+    launch->grace = endpoint_.grace;
+    launch->waiting = this;
+    return launch;
 }
+
+void Program::launched(Launch& launch) {
+    launch_ = nullptr;
+    const process::Spawned& spawned = launch.result;
+    pid_ = spawned.pid;
+    if (pid_ < 0) {
+        failure_ = std::string(spawned.failed) + " " + launch.program.path + ": " +
+                   strerror(spawned.error);
+    } else {
+        count("wscgi.spawned");
+        Ends& ends = launch.ends;
+        error_.open(srv_, ends.read_error.release(), std::move(label_));
+        if (is_packets())
+            channel_.open_socket(ends.our_socket.release(), true);
+        else
+            channel_.open_pipes(ends.write_input.release(), ends.read_output.release());
+        table_.started(pid_, this);
+    }
+    if (starter_) ready_(context_, 0);
+}
+
+bool Program::is_packets() const { return endpoint_.framing == FramingKind::packet; }
 
 std::optional<ProgramEnd> Program::ended() {
     const int64_t now = log_monotonic_secs;

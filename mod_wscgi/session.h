@@ -11,6 +11,7 @@
 #include "mod_wscgi/handshake.h"
 #include "mod_wscgi/relay.h"
 #include "mod_wscgi/service.h"
+#include "mod_wscgi/starter.h"
 #include "mod_wscgi/statistics.h"
 #include "ws/deflate.h"
 
@@ -19,6 +20,7 @@ namespace wscgi {
 // What all sessions of this process have in common.
 struct Common {
     process::ProgramTable programs;
+    Starter starter{programs};
     ws::DeflatePool deflate;
     Traffic traffic;  // of sessions that have ended
 };

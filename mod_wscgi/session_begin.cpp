@@ -147,8 +147,8 @@ std::unique_ptr<Backend> Session::make_backend() {
         case Model::session:
             break;
     }
-    return std::make_unique<Program>(service_, command_, common_.programs, con_->srv, ready, con_,
-                                     "wscgi " + id_ + " stderr");
+    return std::make_unique<Program>(service_, command_, common_.programs, &common_.starter,
+                                     con_->srv, ready, con_, "wscgi " + id_ + " stderr");
 }
 
 handler_t Session::start() {
@@ -158,7 +158,12 @@ handler_t Session::start() {
             return service_.model == Model::daemon ? refuse(503, "no-daemon", error)
                                                    : refuse(500, "no-program", error);
         case Backend::Start::pending:
-            return HANDLER_WAIT_FOR_EVENT;
+            // A connection to a daemon has a bound of its own.
+            if (service_.model == Model::daemon ||
+                log_monotonic_secs - began_ < service_.handshake_timeout)
+                return HANDLER_WAIT_FOR_EVENT;
+            return refuse(504, "handshake-timeout",
+                          "program was not started within \"handshake-timeout\"");
         case Backend::Start::ready:
             break;
     }

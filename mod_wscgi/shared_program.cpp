@@ -23,8 +23,9 @@ SharedProgram::SharedProgram(const Endpoint& endpoint, process::ProgramTable& ta
 bool SharedProgram::join(Listener* listener, process::Environment& environment,
                          std::string& error) {
     if (!program_) {
-        auto program = std::make_unique<Program>(endpoint_, endpoint_.command, table_, srv_, ready,
-                                                 this, "wscgi " + endpoint_.prefix + " stderr");
+        auto program =
+            std::make_unique<Program>(endpoint_, endpoint_.command, table_, nullptr, srv_, ready,
+                                      this, "wscgi " + endpoint_.prefix + " stderr");
         if (program->start(environment, error) == Backend::Start::failed) return false;
         program_ = std::move(program);
         program_->watch_output(true);

@@ -26,7 +26,27 @@ int64_t milliseconds() {
 
 }  // namespace
 
-void ProgramTable::started(pid_t pid, Owner* owner) { programs_[pid].owner = owner; }
+void ProgramTable::started(pid_t pid, Owner* owner) {
+    programs_[pid].owner = owner;
+    const auto found = strangers_.find(pid);
+    if (found == strangers_.end()) return;
+    const int status = found->second.status;
+    strangers_.erase(found);
+    reaped(pid, status);
+}
+
+uint64_t ProgramTable::spawning() {
+    spawning_.insert(++last_spawning_);
+    return last_spawning_;
+}
+
+// Who was reaped before any of the programs was ordered that are being started now is none of them,
+// and its pid may soon be another's.
+void ProgramTable::spawned(uint64_t number) {
+    spawning_.erase(number);
+    const uint64_t first = spawning_.empty() ? UINT64_MAX : *spawning_.begin();
+    std::erase_if(strangers_, [first](const auto& item) { return item.second.last < first; });
+}
 
 void ProgramTable::disown(pid_t pid) {
     if (const auto found = programs_.find(pid); found != programs_.end())
@@ -47,7 +67,10 @@ void ProgramTable::terminate(pid_t pid, int64_t grace, int64_t now) {
 
 bool ProgramTable::reaped(pid_t pid, int status) {
     const auto found = programs_.find(pid);
-    if (found == programs_.end()) return false;
+    if (found == programs_.end()) {
+        if (!spawning_.empty()) strangers_[pid] = {status, last_spawning_};
+        return false;
+    }
     Owner* const owner = found->second.owner;
     programs_.erase(found);
     kill(-pid, SIGKILL);

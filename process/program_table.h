@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <set>
 #include <unordered_map>
 
 #include "process/termination.h"
@@ -23,9 +24,15 @@ class ProgramTable {
         ~Owner() = default;
     };
 
-    // A program that spawn() has started; `owner` must live until the program has exited, or until
-    // it is disowned.
+    // A program that spawn() has started; `owner`, unless it is null, must live until the program
+    // has exited, or until it is disowned.
     void started(pid_t pid, Owner* owner);
+
+    // Another thread is to start a program, which may be reaped before started() is called: its
+    // owner is told then. Once it is clear what became of that, and after started() if it was
+    // started, spawned() must follow with what spawning() has returned.
+    uint64_t spawning();
+    void spawned(uint64_t number);
 
     // Nobody wants to know any more how it ends.
     void disown(pid_t pid);
@@ -56,6 +63,15 @@ class ProgramTable {
         std::optional<Termination> termination;
     };
     std::unordered_map<pid_t, Entry> programs_;
+
+    // A child that was reaped while programs were being started, and is not known (yet).
+    struct Stranger {
+        int status;
+        uint64_t last;  // of the programs that were being started then
+    };
+    std::unordered_map<pid_t, Stranger> strangers_;
+    std::set<uint64_t> spawning_;
+    uint64_t last_spawning_ = 0;
 };
 
 }  // namespace process
