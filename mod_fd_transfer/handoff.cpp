@@ -123,11 +123,12 @@ handler_t stay(Pending& pending, const PluginData* p) {
         pending.settled = true;
         set_log_entry(r, p, *pending.service);
         drop_read_bytes(con);
-        // If there will be other requests, keep asking for what the client sends. Mostly it sends
-        // nothing before it is answered, and to leave the event loop and come back would cost two
-        // system calls. Otherwise nothing that happens to the connection is of interest.
+        // If there will be other requests, leave the event loop's interest in the client as it is:
+        // to change it and to change it back would cost two system calls. Mostly the client sends
+        // nothing before it is answered; that it leaves must be noticed. Otherwise nothing that
+        // happens to the connection is of interest.
         if (r->keep_alive > 0)
-            con->is_readable = -1;
+            con->is_readable = fdevent_fdnode_interest(con->fdn) == FDEVENT_RDHUP ? 0 : -1;
         else
             fdevent_fdnode_event_del(con->srv->ev, con->fdn);
     } else if (con->is_readable > 0 && !pending.client_spoke) {

@@ -14,7 +14,8 @@ struct Progress {
     bool operator==(const Progress&) const = default;
 };
 
-// None: no TCP socket, or one on which no answer can be sent any more.
-std::optional<Progress> progress_of(int socket);
+// None: no TCP socket, or one on which no answer can be sent any more. `known_consumed`: at least
+// so many of the client's bytes were read; if no more have arrived, that is all there is to know.
+std::optional<Progress> progress_of(int socket, uint64_t known_consumed = 0);
 
 }  // namespace fd_transfer

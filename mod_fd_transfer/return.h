@@ -11,6 +11,11 @@
 
 namespace fd_transfer {
 
+// Whether the event loop would tell of bytes from the client.
+inline bool awaits_client(const connection* con) {
+    return fdevent_fdnode_interest(con->fdn) & FDEVENT_IN;
+}
+
 // Goes on with a connection that the server has kept: the worker has answered this request. Or ends
 // it, if the client or the configuration wants no other request on it. The request is reset.
 void resume(request_st* r, std::span<const uint8_t> unread);

@@ -41,7 +41,8 @@ Untaken untaken_of(const request_st* r, size_t channel) {
                        .since = log_monotonic_secs,
                        .channel = channel};
     // Of a fresh connection we know what it has done without asking the kernel.
-    if (con->request_count > 1) untaken.before = progress_of(con->fd).value_or(Progress{});
+    if (con->request_count > 1)
+        untaken.before = progress_of(con->fd, untaken.before.consumed).value_or(Progress{});
     return untaken;
 }
 
@@ -305,8 +306,9 @@ void Service::go_on(Pending& pending, std::span<const uint8_t> unread) {
     pending.state = Pending::State::returned;
     if (!pending.settled) pending.request->http_status = int(settings_.log_status);
     ++statistics_[Statistics::returned];
-    if (pending.client_spoke) pending.request->con->is_readable = 1;
     connection* const con = pending.request->con;
+    // As lighttpd does after an answer of its own: try to read before asking for events.
+    if (pending.client_spoke || !awaits_client(con)) con->is_readable = 1;
     resume(pending.request, unread);
     returned_.remember(con);
 }

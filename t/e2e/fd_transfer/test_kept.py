@@ -45,21 +45,30 @@ def none_kept(server):
                              "no connections kept")
 
 
-def ask_and_wait(server, path, *fields, version="HTTP/1.1"):
-    """A connection whose request lies with a worker."""
+def ask_and_wait(server, path, *fields, version="HTTP/1.1", file_first=False):
+    """A connection whose request lies with a worker. `file_first`: it comes at once with another,
+    for a file; lighttpd then does not ask for the client's bytes while the worker answers."""
     before = counters(server)["untaken"]
     sock = server.connect()
-    sock.sendall(get(path, *fields, version=version))
+    file = get("/style.css") if file_first else b""
+    sock.sendall(file + get(path, *fields, version=version))
     wait_for_counter(server, "untaken", before + 1)
+    if file_first:
+        assert read_response(sock)[2] == b"css"
     return sock
 
 
+FILE_FIRST = pytest.mark.parametrize("file_first", [False, True])
+
+
+@FILE_FIRST
 @pytest.mark.parametrize("mode", ["close", "return"])
 @pytest.mark.parametrize("fields", [[], ["Connection: close"]])
-def test_a_client_that_has_said_all_is_answered_and_costs_nothing(start_keeping, mode, fields):
+def test_a_client_that_has_said_all_is_answered_and_costs_nothing(start_keeping, mode, fields,
+                                                                  file_first):
     """shutdown(SHUT_WR) of the client shows as readable and RDHUP for as long as it lasts."""
     server = start_keeping(mode)
-    with ask_and_wait(server, "/hot/pause/2", *fields) as sock:
+    with ask_and_wait(server, "/hot/pause/2", *fields, file_first=file_first) as sock:
         sock.shutdown(socket.SHUT_WR)
         before = server.cpu()
         assert read_response(sock)[0] == 200
@@ -68,12 +77,13 @@ def test_a_client_that_has_said_all_is_answered_and_costs_nothing(start_keeping,
     assert none_kept(server)["rejected"] == 0
 
 
+@FILE_FIRST
 @pytest.mark.parametrize("mode", ["close", "return"])
 @pytest.mark.parametrize("reset", [False, True])
-def test_a_client_that_leaves_is_let_go(start_keeping, mode, reset):
+def test_a_client_that_leaves_is_let_go(start_keeping, mode, reset, file_first):
     server = start_keeping(mode)
     fds = len(server.fds())
-    sock = ask_and_wait(server, "/hot/pause/1")
+    sock = ask_and_wait(server, "/hot/pause/1", file_first=file_first)
     if reset:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
     sock.close()
@@ -84,10 +94,11 @@ def test_a_client_that_leaves_is_let_go(start_keeping, mode, reset):
     server.wait_until(lambda: len(server.fds()) <= fds, "no descriptors left over")
 
 
-def test_a_client_that_talks_on_costs_nothing(start_keeping):
+@FILE_FIRST
+def test_a_client_that_talks_on_costs_nothing(start_keeping, file_first):
     """What it sends is the next request; it comes piece by piece while the first is answered."""
     server = start_keeping("return")
-    with ask_and_wait(server, "/hot/pause/2") as sock:
+    with ask_and_wait(server, "/hot/pause/2", file_first=file_first) as sock:
         before = server.cpu()
         for byte in get("/style.css"):
             sock.send(bytes([byte]))
@@ -100,10 +111,11 @@ def test_a_client_that_talks_on_costs_nothing(start_keeping):
         assert answers.count(b"HTTP/1.1 200 OK") == 2
 
 
-def test_timers_do_not_run_while_a_worker_answers(start_keeping):
+@FILE_FIRST
+def test_timers_do_not_run_while_a_worker_answers(start_keeping, file_first):
     server = start_keeping("return", "server.max-read-idle = 1\nserver.max-write-idle = 1\n"
                                      "server.max-keep-alive-idle = 1\n")
-    with ask_and_wait(server, "/hot/pause/4") as sock:
+    with ask_and_wait(server, "/hot/pause/4", file_first=file_first) as sock:
         assert read_response(sock)[0] == 200
         sock.sendall(get("/style.css"))
         assert read_response(sock)[2] == b"css"

@@ -76,11 +76,13 @@ constexpr ChannelView broken = {.broken = true, .empty = false, .death = true, .
 
 START_TEST(progress_counts_what_was_written_and_read) {
     const Connection c;
-    Progress progress = *progress_of(c.server);
+    const Progress progress = *progress_of(c.server);
+    ck_assert(progress_of(c.server, request.size()) == progress);
     ck_assert_uint_eq(progress.written, 0);
     ck_assert_uint_eq(progress.consumed, request.size());
     ck_assert_int_eq(write(c.client, "more", 4), 4);
     ck_assert_uint_eq(progress_of(c.server)->consumed, request.size());  // arrived, not read
+    ck_assert_uint_eq(progress_of(c.server, request.size())->consumed, request.size());
     char buffer[10];
     ck_assert_int_eq(read(c.server, buffer, 3), 3);
     ck_assert_uint_eq(progress_of(c.server)->consumed, request.size() + 3);
@@ -103,6 +105,7 @@ START_TEST(a_client_that_has_sent_all_it_will_changes_nothing) {
     const Connection c;
     shutdown(c.client, SHUT_WR);
     ck_assert_uint_eq(progress_of(c.server)->consumed, request.size());
+    ck_assert_uint_eq(progress_of(c.server, request.size())->consumed, request.size());
 }
 END_TEST
 
