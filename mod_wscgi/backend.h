@@ -17,6 +17,9 @@ class Backend {
 
     enum class Start : uint8_t { ready, pending, failed };
 
+    // False while it is not its turn. It is then asked again, as start() is.
+    virtual bool may_start() { return true; }
+
     // Begins, with the request's variables, and is called again while it is pending: what happens
     // in between is told to lighttpd by joblist_append() of the session's connection. `error`: what
     // has failed, for the log.

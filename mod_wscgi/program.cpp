@@ -44,11 +44,14 @@ Program::Program(const Endpoint& endpoint, const std::vector<std::string>& comma
 
 Program::~Program() {
     if (launch_) starter_->abandon(launch_);
+    if (starter_ && !begun_) starter_->leave(ticket_);
     if (pid_ < 0) return;
     end();
     table_.disown(pid_);
     error_.close();
 }
+
+bool Program::may_start() { return begun_ || !starter_ || starter_->admit(this, ticket_); }
 
 Backend::Start Program::start(process::Environment& environment, std::string& error) {
     if (!begun_) {
@@ -60,6 +63,8 @@ Backend::Start Program::start(process::Environment& environment, std::string& er
         } else if (launch) {
             launch->result = process::spawn(launch->program);
             launched(*launch);
+        } else if (starter_) {
+            starter_->leave(0);
         }
     }
     if (launch_) return Start::pending;

@@ -29,6 +29,7 @@ class Program : public ChannelBackend, public process::ProgramTable::Owner {
     // The process, if it still runs, is left to the table, which ends it.
     ~Program() override;
 
+    bool may_start() override;
     Start start(process::Environment& environment, std::string& error) override;
     std::optional<ProgramEnd> ended() override;
     void end() override;
@@ -36,6 +37,8 @@ class Program : public ChannelBackend, public process::ProgramTable::Owner {
 
     void program_exited(int status) override;
 
+    // It may be its turn to be started.
+    void turn() { ready_(context_, 0); }
     // It was started, or not, as the launch tells.
     void launched(Launch& launch);
 
@@ -56,6 +59,7 @@ class Program : public ChannelBackend, public process::ProgramTable::Owner {
     std::string label_;         // until it is started
     std::string failure_;       // why it was not started
     Launch* launch_ = nullptr;  // while it is being started
+    uint64_t ticket_ = 0;       // until it is its turn
     bool begun_ = false;
     pid_t pid_ = -1;
     ErrorOutput error_;

@@ -29,6 +29,7 @@ struct Common {
 struct Opening {
     Answer answer;
     process::Environment environment;
+    bool described = false;  // the environment is filled
 };
 
 class Session final : ClientOutput, public SharedProgram::Listener {
@@ -65,9 +66,9 @@ class Session final : ClientOutput, public SharedProgram::Listener {
 
     // Before it is open
     handler_t begin();
-    bool over_limit();
     std::unique_ptr<Backend> make_backend();
     handler_t start();
+    handler_t await_start();
     handler_t read_answer();
     handler_t judge_answer(const ProgramHeaders& headers);
     handler_t upgrade();

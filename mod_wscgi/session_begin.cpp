@@ -127,11 +127,6 @@ handler_t Session::begin() {
         return refuse(r_->http_status >= 300 ? r_->http_status : 500, "other-module",
                       "refused by another module");
     split_path(r_, service_);
-    if (std::string error =
-            fill_environment(opening_->environment, r_, service_, id_, opening_->answer);
-        !error.empty())
-        return refuse(400, "handshake", error);
-
     backend_ = make_backend();
     stage_ = Stage::starting;
     return start();
@@ -152,18 +147,17 @@ std::unique_ptr<Backend> Session::make_backend() {
 }
 
 handler_t Session::start() {
+    if (!backend_->may_start()) return await_start();
     std::string error;
+    if (!std::exchange(opening_->described, true))
+        error = fill_environment(opening_->environment, r_, service_, id_, opening_->answer);
+    if (!error.empty()) return refuse(400, "handshake", error);
     switch (backend_->start(opening_->environment, error)) {
         case Backend::Start::failed:
             return service_.model == Model::daemon ? refuse(503, "no-daemon", error)
                                                    : refuse(500, "no-program", error);
         case Backend::Start::pending:
-            // A connection to a daemon has a bound of its own.
-            if (service_.model == Model::daemon ||
-                log_monotonic_secs - began_ < service_.handshake_timeout)
-                return HANDLER_WAIT_FOR_EVENT;
-            return refuse(504, "handshake-timeout",
-                          "program was not started within \"handshake-timeout\"");
+            return await_start();
         case Backend::Start::ready:
             break;
     }
@@ -172,6 +166,13 @@ handler_t Session::start() {
     stage_ = Stage::answering;
     backend_->watch_output(true);
     return read_answer();
+}
+
+handler_t Session::await_start() {
+    // A connection to a daemon has a bound of its own.
+    if (service_.model == Model::daemon || log_monotonic_secs - began_ < service_.handshake_timeout)
+        return HANDLER_WAIT_FOR_EVENT;
+    return refuse(504, "handshake-timeout", "program was not started within \"handshake-timeout\"");
 }
 
 handler_t Session::read_answer() {

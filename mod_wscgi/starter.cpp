@@ -8,12 +8,17 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "mod_wscgi/program.h"
 
 namespace wscgi {
 namespace {
 
 constexpr int threads = 1;
+
+// Programs that are being started: enough for the thread not to wait for us.
+constexpr size_t at_once = 16;
 
 }  // namespace
 
@@ -41,7 +46,37 @@ std::string Starter::open(server* srv) {
     return {};
 }
 
+bool Starter::admit(Program* program, uint64_t& ticket) {
+    if (!spawner_.is_open()) return true;
+    if (!ticket) {
+        ticket = ++last_ticket_;
+        line_.emplace(ticket, program);
+    }
+    auto next = line_.begin();
+    for (size_t left = room(); left > 0 && next != line_.end(); --left, ++next) {
+        if (next->first != ticket) continue;
+        line_.erase(next);
+        ticket = 0;
+        return true;
+    }
+    return false;
+}
+
+void Starter::leave(uint64_t ticket) {
+    line_.erase(ticket);
+    give_turns();
+}
+
+size_t Starter::room() const { return at_once - std::min(starting_, at_once); }
+
+void Starter::give_turns() {
+    auto next = line_.begin();
+    for (size_t left = room(); left > 0 && next != line_.end(); --left, ++next)
+        next->second->turn();
+}
+
 void Starter::start(std::unique_ptr<Launch> launch) {
+    ++starting_;
     launch->number = table_.spawning();
     if (spawner_.is_open()) {
         spawner_.start(std::move(launch));
@@ -54,7 +89,7 @@ void Starter::start(std::unique_ptr<Launch> launch) {
 void Starter::abandon(Launch* launch) {
     const uint64_t number = launch->number;
     if (spawner_.is_open() && spawner_.cancel(launch))
-        table_.spawned(number);
+        finished(number);
     else
         launch->waiting = nullptr;
 }
@@ -74,10 +109,17 @@ void Starter::finish(Launch& launch) {
         table_.started(pid, nullptr);
         table_.terminate(pid, launch.grace, log_monotonic_secs);
     }
-    table_.spawned(launch.number);
+    finished(launch.number);
+}
+
+void Starter::finished(uint64_t number) {
+    table_.spawned(number);
+    --starting_;
+    give_turns();
 }
 
 void Starter::stop() {
+    line_.clear();
     for (const auto& order : spawner_.stop()) {
         Launch& launch = static_cast<Launch&>(*order);
         launch.waiting = nullptr;

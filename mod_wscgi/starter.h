@@ -2,6 +2,7 @@
 // Starts the programs of sessions while the event loop goes on.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -50,6 +51,14 @@ class Starter {
     // Returns an empty string, or what has failed.
     std::string open(server* srv);
 
+    // Only a few programs are started at a time, because what each needs until then (pipes, its
+    // environment) would stay behind in the heap as holes if a thousand sessions begin at once.
+    // True if it is this program's turn, which then starts, or leaves; else Program::turn() is
+    // called when it may be. `ticket`: 0 at first, and again when it is its turn.
+    bool admit(Program* program, uint64_t& ticket);
+    // It does not start after all, whether it has a ticket or not.
+    void leave(uint64_t ticket);
+
     // Starts the program; Program::launched() is called from the event loop when that is done, or
     // at once.
     void start(std::unique_ptr<Launch> launch);
@@ -63,10 +72,16 @@ class Starter {
   private:
     static handler_t ready(void* starter, int events);
     void finish(Launch& launch);
+    void finished(uint64_t number);
+    size_t room() const;
+    void give_turns();
 
     process::ProgramTable& table_;
     process::Spawner spawner_;
     lighty::Watch watch_;
+    std::map<uint64_t, Program*> line_;  // by ticket
+    uint64_t last_ticket_ = 0;
+    size_t starting_ = 0;
 };
 
 }  // namespace wscgi

@@ -12,6 +12,7 @@ from test_leaks import CLOSE, reset
 
 CAT = {"bin-path": "/bin/cat", "grace": 1, "close-timeout": 1}
 WORKERS = "server.max-worker = 2\n"
+AT_ONCE = 16  # programs that are being started
 
 
 @pytest.fixture
@@ -79,11 +80,13 @@ def count(server, kind):
 
 
 def ask_and_wait(server, path, number, watch=False):
-    """So many clients whose programs are being started, or are to be: for each the server has
-    both ends of three pipes."""
-    before = count(server, "pipe:")
+    """So many clients whose programs are being started, or are to be: those whose turn it is have
+    both ends of three pipes in the server."""
+    sockets, pipes = count(server, "socket:"), count(server, "pipe:")
     clients = [ask(server, path, watch) for _ in range(number)]
-    server.wait_until(lambda: count(server, "pipe:") == before + 6 * number, "the requests")
+    server.wait_until(lambda: count(server, "socket:") == sockets + number, "the connections")
+    wanted = min(pipes + 6 * number, pipes % 6 + 6 * AT_ONCE)
+    server.wait_until(lambda: count(server, "pipe:") == wanted, "the requests")
     return clients
 
 
@@ -179,6 +182,41 @@ def test_a_start_that_nobody_waits_for_any_more_does_not_begin(serve, slow, prog
         client.close()
     server.wait_until(lambda: not server.children(), "the programs to end")
     assert not trace.exists()
+
+
+def test_those_who_wait_for_their_turn_get_it_when_others_leave(serve, slow):
+    endpoint, lease = slow
+    server = idle(serve({"/slow": endpoint, "/cat": CAT}))
+    before = len(server.fds())
+    starting = ask_and_wait(server, "/slow", AT_ONCE, watch=True)
+    begins(server, lease)
+    waiting = ask_and_wait(server, "/cat", 2 * AT_ONCE, watch=True)
+    for client in starting[1::2] + waiting[::2]:
+        reset(client)
+    server.wait_until(lambda: count(server, "socket:") == 1 + 3 * AT_ONCE // 2, "them to leave")
+    lease.release()
+    for client in starting[2::2] + waiting[1::2]:
+        client.read_head()
+        assert client.status == 101
+        client.close()
+    starting[0].close()
+    server.wait_until(lambda: not server.children(), "the programs to end")
+    server.wait_until(lambda: len(server.fds()) <= before, "the descriptors to be closed")
+
+
+def test_who_waits_too_long_for_a_turn_is_refused(serve, slow):
+    endpoint, lease = slow
+    server = idle(serve({
+        "/slow": endpoint, "/cat": {**CAT, "headers": "enable", "handshake-timeout": 1}}))
+    holders = ask_and_wait(server, "/slow", AT_ONCE)
+    with ask(server, "/cat") as client:
+        client.read_head()
+        assert client.status == 504
+    lease.release()
+    for client in holders:
+        client.read_head()
+        assert client.status == 101
+        client.close()
 
 
 @pytest.mark.parametrize("config", ["", WORKERS], ids=["one", "workers"])
