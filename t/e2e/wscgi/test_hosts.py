@@ -7,6 +7,7 @@ skipped, and say so.
 """
 import asyncio
 import contextlib
+import itertools
 import os
 import subprocess
 import sys
@@ -40,8 +41,11 @@ def ip(*words):
 class Network:
     """Hosts 10.77.0.N, each in a namespace; the server's own namespace is the test's."""
 
+    numbers = itertools.count()
+
     def __init__(self):
-        self.tag = f"wt{os.getpid()}"
+        # Never the same again: the kernel takes its time to remove a namespace's interfaces.
+        self.tag = f"wt{os.getpid()}n{next(self.numbers)}"
         self.bridge = f"{self.tag}b"
         self.names, self.daemons = {}, {}
 
