@@ -2,6 +2,7 @@
 """One measurement of one contender that runs. Each starts the load generator and watches the
 contender through /proc meanwhile."""
 import json
+import os
 import subprocess
 import time
 
@@ -53,7 +54,7 @@ class Load:
 
 
 def work(running, load):
-    """Throughput: messages (or sessions) per second, and the contender's CPU seconds for one."""
+    """Throughput: messages per second, and the contender's CPU seconds for one."""
     with load:
         before = processes.cpu(running.pids())
         result = load.go()
@@ -62,6 +63,20 @@ def work(running, load):
         raise Failed("nothing came back")
     return {"rate": result["per_second"], "cpu": used / result["done"], "p99": result["p99"],
             "load": result["cpu"] / result["seconds"]}
+
+
+def sessions(running, target, load):
+    """As work(), of sessions. `most`: how many a second there could be if the server itself cost no
+    CPU, and programs and load generator kept all CPUs busy."""
+    with load:
+        before, own_before = processes.cpu(running.pids()), processes.own_cpu(target.server)
+        result = load.go()
+        own = processes.own_cpu(target.server) - own_before
+        used = processes.cpu(running.pids()) - before
+    if not result["done"]:
+        raise Failed("nothing came back")
+    return {"rate": result["per_second"], "cpu": used / result["done"],
+            "most": os.cpu_count() * result["done"] / (used - own + result["cpu"])}
 
 
 def fan_out(target, load):

@@ -41,8 +41,9 @@ def cpu(roots):
 
 
 def own_cpu(pid):
-    """Seconds of CPU that the process, of one thread, has used itself, user and system."""
-    return int(pathlib.Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
+    """Seconds of CPU that the process's threads have used themselves, user and system."""
+    return sum(int((thread / "schedstat").read_text().split()[0])
+               for thread in pathlib.Path(f"/proc/{pid}/task").iterdir()) / 1e9
 
 
 def rss(pid):
