@@ -111,15 +111,24 @@ def test_several_processes_share_one_socket(serve):
     assert len(server.children()) == 3
 
 
+def sockets_of(daemons):
+    """Paths of the sockets that these processes listen on, as their standard input."""
+    inodes = {os.stat(f"/proc/{pid}/fd/0").st_ino for pid in daemons}
+    lines = [line.split() for line in pathlib.Path("/proc/net/unix").read_text().splitlines()[1:]]
+    return {line[7] for line in lines if int(line[6]) in inodes and len(line) > 7}
+
+
 def test_the_socket_and_its_directory_are_gone_with_the_server(serve, tmp_path):
     path = tmp_path / "daemon.socket"
-    before = set(pathlib.Path("/tmp").glob("wscgi-*"))
     server = serve({"/ws": {**SPAWNED, "socket": str(path)}, "/other": SPAWNED})
     assert path.exists()
+    other, = server.wait_until(lambda: len(found := sockets_of(server.children())) == 2
+                               and found - {str(path)}, "two daemons")
+    directory = pathlib.Path(other).parent
+    assert directory.name.startswith("wscgi-") and directory.stat().st_mode & 0o777 == 0o700
     assert asyncio.run(echo(server)) == "hello"
     server.stop()
-    assert not path.exists()
-    assert set(pathlib.Path("/tmp").glob("wscgi-*")) <= before
+    assert not path.exists() and not directory.exists()
 
 
 @pytest.mark.parametrize("family", [socket.AF_UNIX, socket.AF_INET], ids=["unix", "tcp"])
