@@ -94,6 +94,7 @@ class FrameReader {
     void take(std::span<uint8_t>& input, size_t size);
 
   private:
+    bool read_short_header(std::span<uint8_t>& input);
     FrameError parse(const uint8_t* bytes, size_t have, size_t& need);
 
     FrameHeader header_;   // its length and masking key are those of what was not taken yet
