@@ -34,13 +34,6 @@ uint32_t stream_id(const Request& r) {
         return r.x.h2.id;
 }
 
-// The response's header must have left the queue, and lighttpd's rate limits must not apply.
-bool can_write_directly(const request_st* r) {
-    return is_plain_http1(r) && r->state == CON_STATE_WRITE && r->con->is_writable > 0 &&
-           chunkqueue_is_empty(&r->write_queue) && r->conf.bytes_per_second == 0 &&
-           r->conf.global_bytes_per_second == 0;
-}
-
 // Returns how many bytes the socket took, and keeps lighttpd's books.
 size_t write_directly(request_st* r, std::span<const struct iovec> pieces, size_t total) {
     connection* const con = r->con;
@@ -79,6 +72,13 @@ Read read_directly(request_st* r, std::span<uint8_t> space, size_t& size) {
     size = 0;
     if (result == 0) return Read::end;
     return errno == EAGAIN || errno == EINTR ? Read::nothing : Read::failed;
+}
+
+// The response's header must have left the queue, and lighttpd's rate limits must not apply.
+bool can_write_directly(const request_st* r) {
+    return is_plain_http1(r) && r->state == CON_STATE_WRITE && r->con->is_writable > 0 &&
+           chunkqueue_is_empty(&r->write_queue) && r->conf.bytes_per_second == 0 &&
+           r->conf.global_bytes_per_second == 0;
 }
 
 void hold_window(request_st* r) {

@@ -30,6 +30,9 @@ void hold_window(request_st* r);
 // `size` bytes of the body were taken from the queue.
 void give_window(request_st* r, uint32_t size);
 
+// Whether the socket can be written to directly: nothing is queued, and it takes something.
+bool can_write_directly(const request_st* r);
+
 // Bytes that the client's socket takes now, so that nothing of them is queued. 0 if something is
 // queued already, or lighttpd has to write it (TLS, HTTP/2, rate limits). A system call.
 size_t socket_room(const request_st* r);

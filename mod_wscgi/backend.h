@@ -29,6 +29,7 @@ class Backend {
     virtual void write(const Gathered& gathered) = 0;
     virtual bool input_blocked() const = 0;
     virtual void flush() = 0;
+    virtual bool readable() const = 0;
     virtual size_t read(std::span<uint8_t> space) = 0;
     virtual bool output_ended() const = 0;
     virtual void watch_output(bool wanted) = 0;
@@ -50,6 +51,7 @@ class ChannelBackend : public Backend {
     void write(const Gathered& gathered) override { channel_.write(gathered); }
     bool input_blocked() const override { return channel_.input_blocked(); }
     void flush() override { channel_.flush(); }
+    bool readable() const override { return channel_.readable(); }
     size_t read(std::span<uint8_t> space) override { return channel_.read(space); }
     bool output_ended() const override { return channel_.output_ended(); }
     void watch_output(bool wanted) override { channel_.watch_output(wanted); }

@@ -73,8 +73,8 @@ void Channel::write_stream(const Gathered& gathered) {
         if (!all) break;
         together.add(piece);
     }
-    if (all) write_together(together, written);
-    if (!input_closed_) keep(gathered, 0, written);
+    if (all) all = write_together(together, written);
+    if (!all && !input_closed_) keep(gathered, 0, written);
 }
 
 // Adds to `written` how many bytes were taken, and clears `together`. True if it was all of them.
@@ -174,7 +174,7 @@ void Channel::close_input() {
 // ---- From the other side
 
 size_t Channel::read(std::span<uint8_t> space) {
-    if (!readable_ || output_ended_ || !reader().is_open()) return 0;
+    if (!readable()) return 0;
     // Of a socket, recv() is the shorter way.
     const ssize_t size = one_socket_ ? ::recv(input_.fd(), space.data(), space.size(), 0)
                                      : ::read(output_.fd(), space.data(), space.size());

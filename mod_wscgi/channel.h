@@ -34,8 +34,10 @@ class Channel {
     // End of file, once what was kept is written.
     void close_input();
 
+    // Whether the event loop has told that there is something to read, and not all of it was.
+    bool readable() const { return readable_ && !output_ended_ && reader().is_open(); }
     // Reads what there is into `space`. 0: nothing now, or the end: see output_ended(). Costs
-    // nothing if the event loop has not told that there is something.
+    // nothing if not readable().
     size_t read(std::span<uint8_t> space);
     bool output_ended() const { return output_ended_; }
     // True after output_ended() if it was by an error: the other side has vanished.
@@ -49,7 +51,7 @@ class Channel {
 
   private:
     static handler_t event(void* context, int events);
-    lighty::Watch& reader() { return one_socket_ ? input_ : output_; }
+    const lighty::Watch& reader() const { return one_socket_ ? input_ : output_; }
     void keep(const Gathered& gathered, size_t pieces_written, size_t bytes_written);
     void write_stream(const Gathered& gathered);
     bool write_together(Outbox& together, size_t& written);

@@ -53,6 +53,22 @@ handler_t Session::relay() {
     return stage_ == Stage::ended ? HANDLER_FINISHED : HANDLER_WAIT_FOR_EVENT;
 }
 
+// Called by the event loop.
+handler_t Session::program_ready(void* session, int events) {
+    Session& self = *static_cast<Session*>(session);
+    const bool done = events == FDEVENT_IN && self.stage_ == Stage::open && self.pass_on();
+    if (!done) joblist_append(self.con_);
+    return HANDLER_FINISHED;
+}
+
+// What the client's socket has taken needs no more of lighttpd. False if there is more to be done.
+bool Session::pass_on() {
+    if (!lighty::can_write_directly(r_)) return false;
+    transmit();
+    return chunkqueue_is_empty(&r_->write_queue) && relay_->output_wanted() &&
+           !backend_->output_ended();
+}
+
 // ---- Client to program
 
 // False if the connection is broken.
@@ -213,8 +229,7 @@ void Session::send() {
 // As far as the client reads: what waits for it is never more than the window, and a packet.
 void Session::transmit() {
     if (!unframed_.empty()) take_from_program({});
-    size_t taken = 0;
-    while (!backend_->output_ended() && room() > 0 && taken < program_writes) {
+    for (size_t taken = 0; backend_->readable() && room() > 0 && taken < program_writes;) {
         const size_t size = backend_->read(std::span(scratch).first(piece()));
         if (size == 0) break;
         talkative_ = size >= std::min(size_t{service_.window}, program_writes);

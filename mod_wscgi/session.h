@@ -75,6 +75,8 @@ class Session final : ClientOutput, public SharedProgram::Listener {
     handler_t refuse(int status, std::string_view counter, const std::string& reason);
 
     // While it is open
+    static handler_t program_ready(void* session, int events);
+    bool pass_on();
     handler_t relay();
     bool receive();
     bool client_is_read() const;

@@ -42,11 +42,6 @@ void split_path(request_st* r, const Endpoint& endpoint) {
     buffer_truncate(&r->uri.path, static_cast<uint32_t>(name.size()));
 }
 
-handler_t ready(void* context, int) {
-    joblist_append(static_cast<connection*>(context));
-    return HANDLER_FINISHED;
-}
-
 std::unique_ptr<Relay> make_relay(const Endpoint& endpoint, const Answer& answer,
                                   ClientOutput& output, ws::DeflatePool& pool) {
     if (endpoint.framing == FramingKind::websocket)
@@ -135,15 +130,15 @@ handler_t Session::begin() {
 std::unique_ptr<Backend> Session::make_backend() {
     switch (service_.model) {
         case Model::daemon:
-            return std::make_unique<DaemonConnection>(service_, service_.daemons, con_->srv, ready,
-                                                      con_);
+            return std::make_unique<DaemonConnection>(service_, service_.daemons, con_->srv,
+                                                      program_ready, this);
         case Model::shared:
             return std::make_unique<Seat>(*service_.shared, this, service_.grace);
         case Model::session:
             break;
     }
     return std::make_unique<Program>(service_, command_, common_.programs, &common_.starter,
-                                     con_->srv, ready, con_, "wscgi " + id_ + " stderr");
+                                     con_->srv, program_ready, this, "wscgi " + id_ + " stderr");
 }
 
 handler_t Session::start() {

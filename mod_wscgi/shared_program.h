@@ -85,6 +85,7 @@ class Seat : public Backend {
     // Its turn: what was to be said is said.
     void say(Program& program);
     void flush() override {}
+    bool readable() const override { return false; }
     size_t read(std::span<uint8_t>) override { return 0; }
     bool output_ended() const override { return left_ || shared_.ended(listener_).has_value(); }
     void watch_output(bool) override {}
