@@ -35,12 +35,14 @@ uint32_t stream_id(const Request& r) {
 }
 
 // Returns how many bytes the socket took, and keeps lighttpd's books.
-size_t write_directly(request_st* r, std::span<const struct iovec> pieces, size_t total) {
+size_t write_directly(request_st* r, std::span<const struct iovec> pieces, size_t total,
+                      bool last) {
     connection* const con = r->con;
     // For one piece send() is the shorter way.
-    const ssize_t written =
-        pieces.size() == 1 ? ::send(con->fd, pieces[0].iov_base, pieces[0].iov_len, MSG_NOSIGNAL)
-                           : writev(con->fd, pieces.data(), static_cast<int>(pieces.size()));
+    const int flags = MSG_NOSIGNAL | (last ? MSG_MORE : 0);
+    const ssize_t written = pieces.size() == 1
+                                ? ::send(con->fd, pieces[0].iov_base, pieces[0].iov_len, flags)
+                                : writev(con->fd, pieces.data(), static_cast<int>(pieces.size()));
     const size_t size = written > 0 ? static_cast<size_t>(written) : 0;
     con->write_request_ts = log_monotonic_secs;
     con->bytes_written_cur_second += static_cast<off_t>(size);
@@ -119,10 +121,10 @@ size_t socket_room(const request_st* r) {
     return used < limit ? size_t{limit - used} / 8 * 7 : 0;
 }
 
-void send_to_client(request_st* r, std::span<const struct iovec> pieces) {
+void send_to_client(request_st* r, std::span<const struct iovec> pieces, bool last) {
     size_t total = 0;
     for (const struct iovec& piece : pieces) total += piece.iov_len;
-    size_t sent = total && can_write_directly(r) ? write_directly(r, pieces, total) : 0;
+    size_t sent = total && can_write_directly(r) ? write_directly(r, pieces, total, last) : 0;
     for (const struct iovec& piece : pieces) {
         const size_t skipped = std::min(sent, piece.iov_len);
         sent -= skipped;

@@ -37,7 +37,8 @@ bool can_write_directly(const request_st* r);
 // queued already, or lighttpd has to write it (TLS, HTTP/2, rate limits). A system call.
 size_t socket_room(const request_st* r);
 
-// Sends the pieces, or queues what the socket does not take now. At most IOV_MAX pieces.
-void send_to_client(request_st* r, std::span<const struct iovec> pieces);
+// Sends the pieces, or queues what the socket does not take now. At most IOV_MAX pieces. `last`:
+// the connection is shut down in this turn of the event loop, and its FIN may travel with them.
+void send_to_client(request_st* r, std::span<const struct iovec> pieces, bool last);
 
 }  // namespace lighty

@@ -44,10 +44,12 @@ void Watch::open(server* srv, int fd, fdevent_handler ready, void* context) {
     srv_ = srv;
     node_ = fdevent_register(srv->ev, fd, ready, context);
     ++srv->cur_fds;  // fdevent_sched_close() counts down
+    was_watched_ = false;
 }
 
 void Watch::want(int events) {
     if (!node_ || node_->events == events) return;
+    was_watched_ = true;
     if (events)
         fdevent_fdnode_event_set(srv_->ev, node_, events);
     else
@@ -65,6 +67,10 @@ int Watch::release() {
 
 void Watch::close() {
     if (!node_) return;
+    if (!was_watched_) {
+        ::close(release());
+        return;
+    }
     remember(node_->fd);
     fdevent_fdnode_event_del(srv_->ev, node_);
     fdevent_sched_close(srv_->ev, std::exchange(node_, nullptr));

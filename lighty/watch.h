@@ -31,13 +31,14 @@ class Watch {
     // not name it any more, so that it may be opened again by another Watch only.
     int release();
 
-    // Closes the descriptor at the end of this turn of the event loop, when no event that was
-    // fetched already can name it any more.
+    // Closes the descriptor: at once if no events were ever wanted, else at the end of this turn of
+    // the event loop, when no event that was fetched already can name it any more.
     void close();
 
   private:
     server* srv_ = nullptr;
     fdnode* node_ = nullptr;
+    bool was_watched_ = false;
 };
 
 // Closes what Watch::close() has left to the end of a turn that does not come any more: lighttpd

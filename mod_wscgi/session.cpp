@@ -222,7 +222,7 @@ void Session::append_copy(std::span<const uint8_t> bytes) {
 // another session has its turn.
 void Session::send() {
     if (outbox.empty()) return;
-    lighty::send_to_client(r_, outbox.pieces());
+    lighty::send_to_client(r_, outbox.pieces(), relay_->finished());
     outbox.clear();
 }
 

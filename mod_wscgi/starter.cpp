@@ -33,6 +33,7 @@ bool Ends::open_packets() {
 }
 
 std::string Starter::open(server* srv) {
+    ignored_ = process::ignored_signals();
     if (!spawner_.open(threads)) return std::string("thread: ") + strerror(errno);
     // The spawner keeps its own, so that each is closed by its owner.
     const int fd = fcntl(spawner_.fd(), F_DUPFD_CLOEXEC, 3);
@@ -79,6 +80,7 @@ void Starter::start(std::unique_ptr<Launch> launch) {
     ++starting_;
     launch->number = table_.spawning();
     if (spawner_.is_open()) {
+        launch->program.ignored = &ignored_;
         spawner_.start(std::move(launch));
     } else {
         launch->result = process::spawn(launch->program);

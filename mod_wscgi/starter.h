@@ -82,6 +82,7 @@ class Starter {
     std::map<uint64_t, Program*> line_;  // by ticket
     uint64_t last_ticket_ = 0;
     size_t starting_ = 0;
+    sigset_t ignored_ = {};  // signals, by this process
 };
 
 }  // namespace wscgi

@@ -38,14 +38,12 @@ bool place_standard_descriptors(const Program& program) {
     return place(source[0], 0) && place(source[1], 1) && place(source[2], 2);
 }
 
-void reset_signals() {
-    // execve() resets what has a handler, but passes on what is ignored, as SIGPIPE is in a server.
-    for (int number = 1; number < NSIG; ++number) {
-        struct sigaction action;
-        if (sigaction(number, nullptr, &action) != 0 || action.sa_handler != SIG_IGN) continue;
-        action.sa_handler = SIG_DFL;
-        sigaction(number, &action, nullptr);
-    }
+// execve() resets what has a handler, but passes on what is ignored, as SIGPIPE is in a server.
+void reset_signals(const sigset_t& ignored) {
+    struct sigaction action = {};
+    action.sa_handler = SIG_DFL;
+    for (int number = 1; number < NSIG; ++number)
+        if (sigismember(&ignored, number) == 1) sigaction(number, &action, nullptr);
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, nullptr);
@@ -77,13 +75,24 @@ bool become(const Identity& who) {
     // After that: a change of user clears it.
     if (program.death_signal && prctl(PR_SET_PDEATHSIG, program.death_signal) != 0) fail("prctl");
     if (program.directory && chdir(program.directory) != 0) fail("chdir");
-    reset_signals();
+    reset_signals(program.ignored ? *program.ignored : ignored_signals());
     execve(program.path, program.arguments, program.environment);
     fail("execve");
     __builtin_unreachable();
 }
 
 }  // namespace
+
+sigset_t ignored_signals() {
+    sigset_t ignored;
+    sigemptyset(&ignored);
+    for (int number = 1; number < NSIG; ++number) {
+        struct sigaction action;
+        if (sigaction(number, nullptr, &action) == 0 && action.sa_handler == SIG_IGN)
+            sigaddset(&ignored, number);
+    }
+    return ignored;
+}
 
 Spawned spawn(const Program& program) {
     volatile Failure failure = {0, nullptr};

@@ -2,6 +2,7 @@
 // Starting a program: vfork(2) and execve(2), so that the cost does not grow with the server.
 #pragma once
 
+#include <signal.h>
 #include <sys/resource.h>
 #include <sys/types.h>
 
@@ -32,6 +33,7 @@ struct Program {
     std::span<const ResourceLimit> limits = {};
     const Identity* identity = nullptr;  // none: the server's
     int death_signal = 0;                // what the program gets when its parent dies; 0: nothing
+    const sigset_t* ignored = nullptr;   // ignored_signals() of this process; none: looked up again
 };
 
 struct Spawned {
@@ -39,6 +41,10 @@ struct Spawned {
     int error = 0;                 // errno, if pid is -1
     const char* failed = nullptr;  // then: what failed, "execve" for instance
 };
+
+// The signals that this process ignores: 64 system calls, for who starts many programs and ignores
+// the same ones all the time.
+sigset_t ignored_signals();
 
 // Starts the program in a process group of its own (group id = pid), with no descriptor but the
 // three given, default signal dispositions and an empty signal mask. The descriptors stay the

@@ -43,9 +43,13 @@ void Spawner::Shared::start_all() {
         }
         Order& order = *mine.front();
         order.result = spawn(order.program);
-        const std::lock_guard lock(mutex);
-        if (finished.empty()) eventfd_write(readable.get(), 1);
-        finished.splice(finished.end(), mine);
+        bool first;
+        {
+            const std::lock_guard lock(mutex);
+            first = finished.empty();
+            finished.splice(finished.end(), mine);
+        }
+        if (first) eventfd_write(readable.get(), 1);
     }
 }
 
@@ -94,9 +98,11 @@ bool Spawner::is_open() const { return shared_ && owner_ == getpid(); }
 int Spawner::fd() const { return shared_ ? shared_->readable.get() : -1; }
 
 void Spawner::start(std::unique_ptr<Order> order) {
-    const std::lock_guard lock(shared_->mutex);
-    shared_->waiting.push_back(std::move(order));
-    shared_->changed.notify_one();
+    {
+        const std::lock_guard lock(shared_->mutex);
+        shared_->waiting.push_back(std::move(order));
+    }
+    shared_->changed.notify_one();  // who wakes up need not wait for the mutex
 }
 
 bool Spawner::cancel(const Order* order) {

@@ -85,6 +85,13 @@ START_TEST(signals_are_as_a_fresh_program_expects_them) {
     ck_assert_str_eq(result.output.c_str(),
                      "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n");
     ck_assert(sigismember(&after, SIGTERM));  // ours are as they were
+
+    const sigset_t ignored = process::ignored_signals();
+    ck_assert(sigismember(&ignored, SIGPIPE) && !sigismember(&ignored, SIGTERM));
+    process::Program program = {};
+    program.ignored = &ignored;
+    const Result known = run("exec grep SigIgn /proc/self/status", program);
+    ck_assert_str_eq(known.output.c_str(), "SigIgn:\t0000000000000000\n");
 }
 END_TEST
 
