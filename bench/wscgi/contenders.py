@@ -145,6 +145,16 @@ class InProcess(Contender):
         running.targets["echo"] = Target(port, "/", pid)
 
 
+class UWebSockets(Contender):
+    targets = ("echo",)
+
+    def run(self, running, build, directory):
+        if not shutil.which("bun"):
+            raise NotAvailable("bun is not installed (npm install --global bun)")
+        port, pid = running.start_on_own_port(["bun", HERE / "uwebsockets.js"])
+        running.targets["echo"] = Target(port, "/", pid)
+
+
 def start_daemons(running, directory):
     """The daemons behind those who relay to one: target -> path of its socket."""
     return {"echo": running.start_daemon([directory / "echo_daemon"]),
@@ -367,6 +377,7 @@ def closed_by_newest_wstunnel(size):
 
 CONTENDERS = [
     InProcess("in-process"),
+    UWebSockets("uWebSockets"),
     FdTransferWorker("ws worker behind fd_transfer"),
     Floor("floor"),
     WscgiDaemon("wscgi daemon stream"),

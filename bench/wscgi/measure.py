@@ -2,7 +2,6 @@
 """One measurement of one contender that runs. Each starts the load generator and watches the
 contender through /proc meanwhile."""
 import json
-import os
 import subprocess
 import time
 
@@ -66,8 +65,7 @@ def work(running, load):
 
 
 def sessions(running, target, load):
-    """As work(), of sessions. `most`: how many a second there could be if the server itself cost no
-    CPU, and programs and load generator kept all CPUs busy."""
+    """As work(), of sessions. `rest`: CPU seconds for one that are not the server's own."""
     with load:
         before, own_before = processes.cpu(running.pids()), processes.own_cpu(target.server)
         result = load.go()
@@ -76,7 +74,7 @@ def sessions(running, target, load):
     if not result["done"]:
         raise Failed("nothing came back")
     return {"rate": result["per_second"], "cpu": used / result["done"],
-            "most": os.cpu_count() * result["done"] / (used - own + result["cpu"])}
+            "rest": (used - own + result["cpu"]) / result["done"]}
 
 
 def fan_out(target, load):
