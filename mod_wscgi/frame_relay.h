@@ -45,7 +45,7 @@ class FrameRelay : public Relay {
         now_ = now;
         if (options_.max_age && now - began_ >= options_.max_age)
             shut_down(0, "the session has reached its age limit");
-        else if (options_.idle_timeout && now - active_ >= options_.idle_timeout)
+        else if (options_.idle_timeout && now - active_ > options_.idle_timeout)
             shut_down(0, "idle");
     }
     bool input_ended() const override { return client_ended_; }

@@ -257,14 +257,16 @@ void MessageRelay::shut_down(uint16_t code, std::string_view reason) {
     closing_ = now_;
 }
 
+// Times are whole seconds, and may be almost one too old: an age is at most what was configured, a
+// patience at least.
 void MessageRelay::tick(int64_t now) {
     allow_messages(now - now_);
     now_ = now;
     if (closing_) {
-        overdue_ = overdue_ || now - closing_ >= options_.close_timeout;
+        overdue_ = overdue_ || now - closing_ > options_.close_timeout;
     } else if (options_.max_age && now - began_ >= options_.max_age) {
         shut_down(ws::close_code::going_away, "the session has reached its age limit");
-    } else if (options_.idle_timeout && now - active_ >= options_.idle_timeout) {
+    } else if (options_.idle_timeout && now - active_ > options_.idle_timeout) {
         shut_down(ws::close_code::going_away, "idle");
     } else if (pinged_) {
         if (now - pinged_ < options_.pong_timeout) return;

@@ -165,7 +165,8 @@ handler_t Session::start() {
 
 handler_t Session::await_start() {
     // A connection to a daemon has a bound of its own.
-    if (service_.model == Model::daemon || log_monotonic_secs - began_ < service_.handshake_timeout)
+    if (service_.model == Model::daemon ||
+        log_monotonic_secs - began_ <= service_.handshake_timeout)
         return HANDLER_WAIT_FOR_EVENT;
     return refuse(504, "handshake-timeout", "program was not started within \"handshake-timeout\"");
 }
@@ -186,7 +187,7 @@ handler_t Session::read_answer() {
                 return refuse(502, "program-header", "program ended within its header");
             if (unframed_.size() > longest_header)
                 return refuse(502, "program-header", "program's header has no end");
-            if (log_monotonic_secs - began_ < service_.handshake_timeout)
+            if (log_monotonic_secs - began_ <= service_.handshake_timeout)
                 return HANDLER_WAIT_FOR_EVENT;
             return refuse(504, "handshake-timeout",
                           "program printed no header within \"handshake-timeout\"");

@@ -128,7 +128,8 @@ def test_old_and_silent_sessions_are_closed_with_1001(serve, endpoint, option, r
         await client.wait_closed()
         return client.close_code, client.close_reason, time.monotonic() - started
     code, seen, seconds = asyncio.run(talk())
-    assert (code, seen) == (1001, reason) and 1 < seconds < 6
+    assert (code, seen) == (1001, reason)
+    assert (2 if "idle-timeout" in option else 1) < seconds < 6  # an age may be a second too short
     server.wait_for(f": closed with 1001: {reason}")
 
 
