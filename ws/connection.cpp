@@ -26,6 +26,8 @@ Connection::Connection(Role role, const Limits& limits, PerMessageDeflate* defla
       limits_(limits),
       deflate_(deflate),
       mask_keys_(mask_keys),
+      short_allowed_(max_short_payload <= std::min(limits.max_message, limits.max_frame) &&
+                     limits.max_fragments > 0),
       role_(role) {}
 
 Event Connection::receive(std::span<uint8_t>& input, std::span<uint8_t> inflate_space) {
@@ -35,7 +37,7 @@ Event Connection::receive(std::span<uint8_t>& input, std::span<uint8_t> inflate_
     } else if (!may_receive(state_)) {
         input = input.subspan(input.size());
         event.type = EventType::closed;
-    } else {
+    } else if (!receive_short(input, event)) {
         while (!step(input, inflate_space, event)) continue;
     }
     return event;
@@ -57,6 +59,17 @@ bool Connection::step(std::span<uint8_t>& input, std::span<uint8_t> inflate_spac
     if (is_control(frame_.header().opcode)) return receive_control(input, event);
     return compressed_ ? receive_compressed(input, inflate_space, event)
                        : receive_data(input, event);
+}
+
+// A message in one short frame, which needs no more of all that than to be valid text.
+bool Connection::receive_short(std::span<uint8_t>& input, Event& event) {
+    if (in_frame_ || receiving_ != Opcode::continuation || !short_allowed_) return false;
+    const auto payload = frame_.read_short_frame(input);
+    if (!payload) return false;
+    receiving_ = frame_.header().opcode;
+    begun_ = false;
+    utf8_.reset();
+    return report_piece(*payload, true, event);
 }
 
 // Holds a frame's header against the message it belongs to and against the limits.

@@ -159,6 +159,7 @@ class Connection {
   private:
     // Steps of receiving: true if `event` is to be reported, false to go on.
     bool step(std::span<uint8_t>& input, std::span<uint8_t> inflate_space, Event& event);
+    bool receive_short(std::span<uint8_t>& input, Event& event);
     bool begin_frame(Event& event);
     void begin_message(const FrameHeader& header);
     bool receive_data(std::span<uint8_t>& input, Event& event);
@@ -190,6 +191,7 @@ class Connection {
     Opcode receiving_ = Opcode::continuation;  // continuation: no message in progress
     bool compressed_ = false;
     bool begun_ = false;     // a piece was reported
+    bool short_allowed_;     // messages of max_short_payload bytes are within all limits
     bool in_frame_ = false;  // a frame's header was read, its end not yet reached
 
     // The outgoing message.

@@ -121,7 +121,6 @@ const char* describe(FrameError error) {
 }
 
 FrameReader::Step FrameReader::read_header(std::span<uint8_t>& input) {
-    if (read_short_header(input)) return Step::header;
     if (input.empty()) return Step::need_input;
     const uint8_t* bytes = input.data();
     size_t have = input.size();
@@ -143,25 +142,6 @@ FrameReader::Step FrameReader::read_header(std::span<uint8_t>& input) {
     input = input.subspan(need - partial_size_);
     partial_size_ = 0;
     return Step::header;
-}
-
-// The shorter way for what most headers are: of a client's message in one frame, of less than 126
-// bytes, and all there. False if this one is not, or not known to be.
-bool FrameReader::read_short_header(std::span<uint8_t>& input) {
-    constexpr size_t size = 2 + sizeof(MaskKey);
-    if (input.size() < size || partial_size_ > 0 || !expect_mask_) return false;
-    const uint8_t* const bytes = input.data();
-    const auto opcode = static_cast<Opcode>(bytes[0] ^ fin_bit);
-    const uint8_t length = bytes[1] ^ mask_bit;
-    if ((opcode != Opcode::text && opcode != Opcode::binary) || length >= length_is_16_bits)
-        return false;
-    header_.length = length;
-    std::memcpy(header_.mask_key.data(), bytes + 2, sizeof(MaskKey));
-    header_.opcode = opcode;
-    header_.fin = header_.masked = true;
-    header_.rsv1 = false;
-    input = input.subspan(size);
-    return true;
 }
 
 // Looks at the first `have` bytes of a header. `need` becomes the size of the whole header, as soon
@@ -189,6 +169,24 @@ FrameError FrameReader::parse(const uint8_t* bytes, size_t have, size_t& need) {
     header_.length = size ? read_big_endian(bytes + 2, size) : bytes[1] & length_bits;
     if (header_.masked) std::copy_n(key, header_.mask_key.size(), header_.mask_key.begin());
     return FrameError::none;
+}
+
+std::optional<std::span<uint8_t>> FrameReader::read_short_frame(std::span<uint8_t>& input) {
+    constexpr size_t header_size = 2 + sizeof(MaskKey);
+    if (input.size() < header_size || partial_size_ > 0 || !expect_mask_) return std::nullopt;
+    const uint8_t* const bytes = input.data();
+    const auto opcode = static_cast<Opcode>(bytes[0] ^ fin_bit);
+    const size_t length = bytes[1] ^ mask_bit;
+    if ((opcode != Opcode::text && opcode != Opcode::binary) || length > max_short_payload ||
+        length > input.size() - header_size)
+        return std::nullopt;
+    header_ = {.length = 0, .opcode = opcode, .masked = true};
+    MaskKey key;
+    std::memcpy(key.data(), bytes + 2, sizeof key);
+    const auto payload = input.subspan(header_size, length);
+    apply_mask(payload, key);
+    input = input.subspan(header_size + length);
+    return payload;
 }
 
 std::span<uint8_t> FrameReader::peek(std::span<uint8_t> input) {

@@ -6,6 +6,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 
 namespace ws {
@@ -27,6 +28,7 @@ constexpr bool is_control(Opcode opcode) { return (static_cast<uint8_t>(opcode) 
 
 constexpr size_t max_header_size = 14;       ///< 2 + 8 of length + 4 of masking key
 constexpr size_t max_control_payload = 125;  ///< RFC 6455 5.5
+constexpr size_t max_short_payload = 125;    ///< that the header's second byte can tell
 constexpr size_t max_control_frame = 2 + 4 + max_control_payload;
 
 /// The masking key in the order of the wire, so that byte i of a payload is XORed with key[i % 4].
@@ -79,6 +81,12 @@ class FrameReader {
     /// first byte that shows it. Call only when remaining() is 0.
     Step read_header(std::span<uint8_t>& input);
 
+    /// The short way for what most frames are: a client's whole message of at most
+    /// max_short_payload bytes. If that is at the front of `input`, all of it, it is taken, and the
+    /// result is the payload, unmasked; header() tells the opcode. Otherwise nothing has happened.
+    /// Call only when remaining() is 0.
+    std::optional<std::span<uint8_t>> read_short_frame(std::span<uint8_t>& input);
+
     /// The current frame's. As its payload is taken, length and mask_key become those of the rest.
     const FrameHeader& header() const { return header_; }
     FrameError error() const { return error_; }
@@ -94,7 +102,6 @@ class FrameReader {
     void take(std::span<uint8_t>& input, size_t size);
 
   private:
-    bool read_short_header(std::span<uint8_t>& input);
     FrameError parse(const uint8_t* bytes, size_t have, size_t& need);
 
     FrameHeader header_;   // its length and masking key are those of what was not taken yet
