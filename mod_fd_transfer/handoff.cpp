@@ -115,6 +115,13 @@ handler_t wait(Pending& pending) {
     return pending.service->enqueue(pending) ? HANDLER_WAIT_FOR_EVENT : refuse(pending, 503);
 }
 
+// If there will be other requests, leave the event loop's interest in the client as it is: to
+// change it and to change it back would cost two system calls. Mostly the client sends nothing
+// before it is answered; that it leaves must be noticed.
+void keep_interest(connection* con) {
+    con->is_readable = fdevent_fdnode_interest(con->fdn) == FDEVENT_RDHUP ? 0 : -1;
+}
+
 // The worker has the connection too: lighttpd keeps it, and does nothing with it.
 handler_t stay(Pending& pending, const PluginData* p) {
     request_st* const r = pending.request;
@@ -123,13 +130,9 @@ handler_t stay(Pending& pending, const PluginData* p) {
         pending.settled = true;
         set_log_entry(r, p, *pending.service);
         drop_read_bytes(con);
-        // If there will be other requests, leave the event loop's interest in the client as it is:
-        // to change it and to change it back would cost two system calls. Mostly the client sends
-        // nothing before it is answered; that it leaves must be noticed. Otherwise nothing that
-        // happens to the connection is of interest.
         if (r->keep_alive > 0)
-            con->is_readable = fdevent_fdnode_interest(con->fdn) == FDEVENT_RDHUP ? 0 : -1;
-        else
+            keep_interest(con);
+        else  // nothing that happens to the connection is of interest
             fdevent_fdnode_event_del(con->srv->ev, con->fdn);
     } else if (con->is_readable > 0 && !pending.client_spoke) {
         // It has been answered, and the worker's word is on its way. Do not turn away yet.
@@ -139,10 +142,8 @@ handler_t stay(Pending& pending, const PluginData* p) {
     return HANDLER_WAIT_FOR_EVENT;
 }
 
-// First attempt to hand over a request that was claimed.
-handler_t begin(Pending& pending, const PluginData* p) {
-    write_head(pending.request, pending.data);
-    pending.head_length = pending.data.size();
+// First attempt to hand over a request.
+handler_t hand_over(Pending& pending, const PluginData* p) {
     if (pending.service->busy()) return wait(pending);
     switch (send_pending(pending)) {
         case Outcome::sent:
@@ -156,6 +157,19 @@ handler_t begin(Pending& pending, const PluginData* p) {
             break;
     }
     return wait(pending);
+}
+
+// A request that was claimed. Those whose connections lighttpd keeps are handed over one after the
+// other at the end of the event loop's turn: then a worker is woken once for all of them, not
+// between any two.
+handler_t begin(Pending& pending, const PluginData* p) {
+    if (pending.data.empty()) write_head(pending.request, pending.data);
+    pending.head_length = pending.data.size();
+    if (!pending.service->keeps_connections()) return hand_over(pending, p);
+    pending.state = Pending::State::put_off;
+    keep_interest(pending.request->con);
+    joblist_append(pending.request->con);
+    return HANDLER_WAIT_FOR_EVENT;
 }
 
 }  // namespace
@@ -185,26 +199,17 @@ handler_t handle_request_raw(request_st* r, void* plugin_data) {
     if (!service || !transferable(r)) return HANDLER_GO_ON;
 
     const std::string_view data = read_bytes(*r->con->read_queue);
-    Untaken untaken;
-    const Outcome outcome = service->busy()
-                                ? Outcome::full
-                                : service->send(r, bytes(data), r->rqst_header_len, untaken);
+    Outcome outcome = Outcome::full;
+    if (Untaken none; !service->busy() && !service->keeps_connections())
+        outcome = service->send(r, bytes(data), r->rqst_header_len, none);
     if (outcome == Outcome::sent) {
         leave(r, p, *service);
         return HANDLER_FINISHED;
     }
     Pending& pending = make_pending(r, p, *service);
     if (outcome == Outcome::too_big) return refuse(pending, 413);
-    pending.head_length = r->rqst_header_len;
-    if (outcome == Outcome::held) {
-        if (untaken.repeatable) pending.data = data;
-        pending.untaken = untaken;
-        service->hold(pending);
-    } else {
-        // lighttpd is about to drop the head. What follows it stays in its queue.
-        pending.data = data.substr(0, r->rqst_header_len);
-        if (!service->enqueue(pending)) return refuse(pending, 503);
-    }
+    // lighttpd is about to drop the head. What follows it stays in its queue.
+    pending.data = data.substr(0, r->rqst_header_len);
     lighty::set_handler_module(r, p);
     return HANDLER_GO_ON;
 }
@@ -227,6 +232,8 @@ handler_t handle_subrequest(request_st* r, void* plugin_data) {
     switch (pending->state) {
         case Pending::State::claimed:
             return begin(*pending, p);
+        case Pending::State::put_off:
+            return hand_over(*pending, p);
         case Pending::State::waiting:
             return HANDLER_WAIT_FOR_EVENT;
         case Pending::State::held:

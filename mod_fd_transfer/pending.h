@@ -17,6 +17,7 @@ class Service;
 struct Pending {
     enum class State {
         claimed,   // nothing tried yet
+        put_off,   // to the end of this turn of the event loop
         waiting,   // in the backlog
         held,      // sent, and the connection is kept until the worker has begun to answer
         lost,      // its worker has died: to be sent again

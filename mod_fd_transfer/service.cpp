@@ -6,6 +6,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include <algorithm>
+
 #include "lighty/compat.h"
 #include "mod_fd_transfer/handoff.h"
 
@@ -142,6 +144,11 @@ void Service::watch_for_room() {
 bool Service::wants_taken(const Line& line) const {
     if (settings_.protection == Protection::never) return false;
     return line.fuller || (settings_.protection == Protection::always && settings_.spawned());
+}
+
+bool Service::keeps_connections() const {
+    const auto keeps = [this](const auto& line) { return line->node && wants_taken(*line); };
+    return recovery_.has_room() && std::any_of(lines_.begin(), lines_.end(), keeps);
 }
 
 bool Service::send_record(const Line& line, std::span<const uint8_t> data,

@@ -35,6 +35,9 @@ class Service {
     // `start` is called when the service is used for the first time.
     void on_first_use(std::function<void()> start) { start_ = std::move(start); }
 
+    // Whether a connection that is handed over now would be kept, see hold().
+    bool keeps_connections() const;
+
     enum class Outcome {
         sent,  // the worker's now
         held,  // sent, and to be kept: hold()
