@@ -3,7 +3,8 @@
 //
 //   fdt_bench queue simple|taken|return    a worker of mod_fd_transfer; fd 0 is the queue
 //   fdt_bench direct PORT                  the same worker, accepting by itself
-//   fdt_bench http PATH | scgi PATH        the same worker behind mod_proxy or mod_scgi
+//   fdt_bench http|scgi PATH [COUNT]       the same worker behind mod_proxy or mod_scgi; COUNT: of
+//   processes, one unless said otherwise
 //   fdt_bench front PORT                   the same worker behind a bare SCM_RIGHTS front: the
 //   floor
 #include <arpa/inet.h>
@@ -59,6 +60,15 @@ int listen_unix(const char* path) {
     checked(bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)), "bind");
     checked(listen(fd, 1024), "listen");
     return fd;
+}
+
+// From here on there are `count` of us. The others end with the first.
+void multiply(int count) {
+    while (--count > 0)
+        if (fork() == 0) {
+            prctl(PR_SET_PDEATHSIG, SIGKILL);
+            return;
+        }
 }
 
 // Accepts, reads what comes first, passes it on with the socket, closes: what any front must do.
@@ -120,16 +130,19 @@ int main(int argc, char** argv) {
     signal(SIGPIPE, SIG_IGN);
     const rlimit files = {65536, 65536};
     setrlimit(RLIMIT_NOFILE, &files);
-    if (argc != 3) return 2;
+    if (argc < 3) return 2;
     const std::string_view role = argv[1], argument = argv[2];
-    bench::Worker worker;
     if (role == "front") run_front(atoi(argv[2]));
+    int listener = -1;
+    if (role == "direct") listener = listen_tcp(atoi(argv[2]));
+    if (role == "http" || role == "scgi") listener = listen_unix(argv[2]);
+    if (argc > 3) multiply(atoi(argv[3]));
+    bench::Worker worker;
     if (role == "queue")
         worker.receive_from(0, argument == "taken"    ? bench::Manner::taken
                                : argument == "return" ? bench::Manner::give_back
                                                       : bench::Manner::simple);
     else
-        worker.listen_on(role == "direct" ? listen_tcp(atoi(argv[2])) : listen_unix(argv[2]),
-                         role == "scgi");
+        worker.listen_on(listener, role == "scgi");
     worker.run();
 }

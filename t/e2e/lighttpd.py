@@ -146,7 +146,7 @@ class Lighttpd:
                 self.process = subprocess.Popen([*wrapper, *self.command("-D")],
                                                 stdin=subprocess.DEVNULL, stdout=output,
                                                 stderr=output, env=environment,
-                                                process_group=0)  # it signals its whole group
+                                                start_new_session=True)  # it signals its group
             if self._wait_until_it_accepts():
                 return self
             self.process.wait()
