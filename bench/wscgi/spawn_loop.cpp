@@ -3,7 +3,7 @@
 // and waits for its end, so many at a time. stdin is empty, stdout discarded.
 //
 // Usage: spawn_loop AT_A_TIME SECONDS PROGRAM [ARGUMENT]...      prints processes per
-// second, and the CPU seconds for each that it needs itself, the program not counted
+// second, and the CPU seconds for each: its own, and the program's
 #include <fcntl.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -21,9 +21,9 @@ double now() {
     return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) * 1e-9;
 }
 
-double own_cpu() {
+double cpu_of(int who) {
     rusage used;
-    getrusage(RUSAGE_SELF, &used);
+    getrusage(who, &used);
     return static_cast<double>(used.ru_utime.tv_sec + used.ru_stime.tv_sec) +
            static_cast<double>(used.ru_utime.tv_usec + used.ru_stime.tv_usec) * 1e-6;
 }
@@ -58,6 +58,7 @@ int main(int count, char** arguments) {
             ++ended;
         }
     }
-    printf("%.1f %.9f\n", static_cast<double>(ended) / (now() - start),
-           own_cpu() / static_cast<double>(ended));
+    const double programs = static_cast<double>(ended);
+    printf("%.1f %.9f %.9f\n", programs / (now() - start), cpu_of(RUSAGE_SELF) / programs,
+           cpu_of(RUSAGE_CHILDREN) / programs);
 }
