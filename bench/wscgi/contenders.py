@@ -42,7 +42,9 @@ class Running:
 
     def start(self, command, **options):
         with open(self.directory / "output.log", "ab") as output:
-            options = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": output, **options}
+            # Of its own session, as daemons are: the kernel may share CPUs among sessions.
+            options = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": output,
+                       "start_new_session": True, **options}
             process = subprocess.Popen([str(part) for part in command], **options)
         self.roots.append(process)
         return process
