@@ -14,8 +14,8 @@ class Watch {
     ~Watch() { close(); }
 
     // Takes over `fd`, which must be non-blocking, and below srv->max_fds: check can_watch() first.
-    // `ready(context, events)` is called from the event loop; it must do no more than take note
-    // and joblist_append() the connection. No events are wanted at first.
+    // `ready(context, events)` is called from the event loop; it may read and write, but must leave
+    // the connection's state to lighttpd: joblist_append(). No events are wanted at first.
     void open(server* srv, int fd, fdevent_handler ready, void* context);
     static bool can_watch(const server* srv, int fd) { return fd >= 0 && fd < srv->max_fds; }
 
