@@ -257,8 +257,7 @@ void MessageRelay::shut_down(uint16_t code, std::string_view reason) {
     closing_ = now_;
 }
 
-// Times are whole seconds, and may be almost one too old: an age is at most what was configured, a
-// patience at least.
+// What begins between two ticks bears the time of the first, and may be almost a second younger.
 void MessageRelay::tick(int64_t now) {
     allow_messages(now - now_);
     now_ = now;

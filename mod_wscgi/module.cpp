@@ -151,6 +151,8 @@ handler_t handle_request_reset(request_st* r, void* plugin_data) {
 
 handler_t handle_trigger(server* srv, void* plugin_data) {
     Module& module = module_of(plugin_data);
+    // A second old: lighttpd sets it after the triggers. So who counts from it as it is elsewhere
+    // is never too early here.
     module.common.programs.tick(log_monotonic_secs);
     module.configuration.for_each_service([](Service& service) {
         if (service.pool) service.pool->tick(log_monotonic_secs);

@@ -110,8 +110,7 @@ void SharedProgram::broadcast(std::span<uint8_t> fresh, bool end) {
 
 void SharedProgram::tick(int64_t now) {
     run();  // an end that is overdue is noticed by looking
-    const bool lingers = endpoint_.linger && now - empty_since_ <= endpoint_.linger;
-    if (program_ && listeners_.empty() && !lingers) program_->end();
+    if (program_ && listeners_.empty() && now - empty_since_ >= endpoint_.linger) program_->end();
 }
 
 // ---- A seat

@@ -7,7 +7,7 @@
 namespace process {
 
 void Termination::tick(int64_t now) {
-    if (now <= next_) return;
+    if (now < next_) return;
     if (stage_ == Stage::asked) {
         terminate(now);
     } else if (stage_ == Stage::terminated) {

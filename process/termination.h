@@ -18,8 +18,7 @@ class Termination {
 
     pid_t group() const { return group_; }
 
-    // To be called about once a second: sends the signal that is due at `now`, if any:
-    // when more than the grace has passed, because whole seconds may be almost one too old.
+    // To be called about once a second: sends the signal that is due at `now`, if any.
     void tick(int64_t now);
 
     // Skips what is left of the first wait: sends SIGTERM now, unless it was sent.

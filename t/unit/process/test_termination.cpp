@@ -41,9 +41,9 @@ int signal_that_ended(pid_t pid) {
 START_TEST(nothing_happens_before_the_grace_is_over) {
     const pid_t pid = start(SIG_DFL);
     process::Termination termination(pid, 10, 100);
-    termination.tick(110);
+    termination.tick(109);
     ck_assert(runs(pid));
-    termination.tick(111);
+    termination.tick(110);
     ck_assert_int_eq(signal_that_ended(pid), SIGTERM);
 }
 END_TEST
@@ -51,12 +51,12 @@ END_TEST
 START_TEST(who_ignores_sigterm_is_killed_after_a_second_grace) {
     const pid_t pid = start(SIG_IGN);
     process::Termination termination(pid, 10, 100);
-    termination.tick(111);
-    termination.tick(121);
+    termination.tick(110);
+    termination.tick(119);
     ck_assert(runs(pid));
-    termination.tick(122);
+    termination.tick(120);
     ck_assert_int_eq(signal_that_ended(pid), SIGKILL);
-    termination.tick(133);  // harmless
+    termination.tick(130);  // harmless
 }
 END_TEST
 
