@@ -148,6 +148,7 @@ class Lighttpd:
                                                 stderr=output, env=environment,
                                                 start_new_session=True)  # it signals its group
             if self._wait_until_it_accepts():
+                self.wait_for_no_client()  # ours; what the server has is counted from here
                 return self
             self.process.wait()
             if "Address already in use" not in self.log_text() + self.output.read_text():
@@ -282,6 +283,12 @@ class Lighttpd:
     def fds(self):
         """Open descriptors of the server: number -> what it is ("socket:[123]")."""
         return processes.fds(self.pid)
+
+    def wait_for_no_client(self):
+        """Waits until the server has closed its last connection from a client, which happens some
+        time after the client has left. To be called before fds() are counted."""
+        self.wait_until(lambda: self.port not in processes.connections(self.pid),
+                        "the clients' connections to be closed")
 
     def children(self):
         """Pids of all processes that descend from the server."""

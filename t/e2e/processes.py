@@ -15,6 +15,7 @@ import time
 PR_SET_CHILD_SUBREAPER = 36
 TICKS = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
+LISTENING = "0A"  # in /proc/net/tcp
 
 _own_children = set()
 
@@ -70,6 +71,17 @@ def fds(pid):
         except FileNotFoundError:
             pass
     return found
+
+
+def connections(pid):
+    """Open TCP connections of the process (accepted and made by it): the local port of each."""
+    names = list(fds(pid).values())
+    ports = {}
+    for line in pathlib.Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]:
+        fields = line.split()
+        if fields[3] != LISTENING:
+            ports[f"socket:[{fields[9]}]"] = int(fields[1].rpartition(":")[2], 16)
+    return [ports[name] for name in names if name in ports]
 
 
 def rss(pid):

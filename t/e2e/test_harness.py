@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The harness itself: a server starts, serves, logs, reloads and ends; a bad one is reported."""
+import os
 import urllib.request
 
+import processes
 import pytest
 from lighttpd import is_sanitized
 
@@ -31,6 +33,8 @@ def test_a_process_left_behind_is_found(start_lighttpd):
         "setsid sleep 1000 </dev/null >/dev/null 2>&1 &\nprintf 'Status: 204\\n\\n'\n")
     with urllib.request.urlopen(server.url("/leave.sh"), timeout=10) as response:
         assert response.status == 204
+    server.wait_until(lambda: "sleep 1000" in map(processes.command,
+                                                  processes.descendants(os.getpid())), "the process")
     with pytest.raises(AssertionError, match="sleep 1000"):
         server.stop(orphans_may_live=0)
 

@@ -68,12 +68,13 @@ def test_reloads_leak_nothing(start, stage):
     server = start(service(workers=2, stage=stage, **{"grace": 1}))
     server.reload()
     request(server, get("/hot/"))
+    server.wait_for_no_client()
     before = len(server.fds())
     for _ in range(5):
         server.reload()
         request(server, get("/hot/"))
-    assert len(server.fds()) <= before
     server.wait_until(lambda: len(workers("report_worker")) == 2, "old workers to leave")
+    server.wait_until(lambda: len(server.fds()) <= before, "no descriptors left over")
 
 
 def test_stop_lets_a_response_finish(start, stage):

@@ -166,6 +166,7 @@ def test_descriptors_run_out(start, stage, mode):
     wait_for_counter(server, "started", 2)
     server.wait_until(lambda: request(server, get("/hot/")) and
                       sum(counters(server)[name] for name in ("taken", "returned")), "hello")
+    server.wait_for_no_client()
     before = len(server.fds())
     resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (before + 8, 4096))
     socks = [server.connect() for _ in range(30)]

@@ -176,6 +176,7 @@ def start_rubbish(start, stage):
 def test_rubbish_is_refused_and_named(start_rubbish):
     server = start_rubbish()
     request(server, get("/hot/nothing"))
+    server.wait_for_no_client()
     before = len(server.fds())
     for number, (name, fault) in enumerate(RUBBISH.items(), 1):
         assert request(server, get(f"/hot/{name}"))[0] == 200, name

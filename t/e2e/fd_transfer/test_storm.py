@@ -55,6 +55,7 @@ def test_a_worker_is_killed_every_200_ms(start, stage, mode, header):
     wait_for_counter(server, "started", 4)
     server.wait_until(lambda: request(server, get("/hot/")) and
                       sum(counters(server)[name] for name in ("taken", "returned")) > 4, "hello")
+    server.wait_for_no_client()
     fds, rss = len(server.fds()), server.rss()
     killer = Killer()
     killer.start()

@@ -40,6 +40,7 @@ def server(serve, program, tmp_path):
                  'server.max-read-idle = 2\n')
     assert_serves(made)
     made.wait_until(lambda: not made.children(), "the first program to end")
+    made.wait_for_no_client()
     descriptors, memory = len(made.fds()), made.rss()
     made.uploads = uploads
     yield made

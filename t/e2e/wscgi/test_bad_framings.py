@@ -42,6 +42,7 @@ def endpoint(serve):
             with RawClient(server, request()) as client:  # once, so that all is set up
                 assert client.status == 101
             server.wait_for("ended after")
+            server.wait_for_no_client()
         children, descriptors = set(server.children()), len(server.fds())
         yield server
         if daemons:

@@ -154,6 +154,7 @@ def test_reloads_with_daemons_and_shared_programs_leave_no_descriptor(serve):
                 assert client.read_frame() == (0x81, seen)
     serves()  # the shared program goes on for its linger
     server.wait_until(lambda: len(server.children()) == 3, "daemons and program")
+    server.wait_for_no_client()
     descriptors = sorted(what.partition(":")[0] for what in server.fds().values())
     for _ in range(3):
         server.reload()
