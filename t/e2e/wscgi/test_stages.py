@@ -14,6 +14,7 @@ from test_bad_input import RawClient, frame, request
 from test_framings import DAEMON
 from test_http2 import H2C, Closed
 
+IN_BACKGROUND = 'server.feature-flags += ( "server.graceful-restart-bg" => "enable" )\n'
 TIMES = {"grace": 1, "close-timeout": 1}
 CLOSE = frame(b"\x03\xe8", opcode=8)
 
@@ -41,8 +42,9 @@ def deaf_daemon(tmp_path):
 
 
 @pytest.fixture
-def server(serve, program, deaf_daemon):
+def server(serve, program, deaf_daemon, request):
     path, port = deaf_daemon
+    config = getattr(request, "param", "")
     made = serve({
         "/open": {"bin-path": "/bin/cat", **TIMES},
         "/mute": {"bin-path": "/bin/sleep", "arguments": "300", "headers": "enable",
@@ -58,7 +60,7 @@ def server(serve, program, deaf_daemon):
         "/unix": {"model": "daemon", "socket": path, "connect-timeout": 3, **TIMES},
         "/tcp": {"model": "daemon", "host": f"127.0.0.1:{port}", "connect-timeout": 3, **TIMES},
         "/full": {"bin-path": "/usr/bin/yes", **TIMES},
-    }, H2C)
+    }, H2C + config)
     made.wait_until(lambda: len(made.children()) == 1, "the daemon")
     return made
 
@@ -110,6 +112,9 @@ def test_clients_leave(server, how):
     until_quiet(server, descriptors)
 
 
+# Sessions end with a reload, also when lighttpd leaves its connections to a process that it forks.
+@pytest.mark.parametrize("server", ["", IN_BACKGROUND], ids=["", "in the background"],
+                         indirect=True)
 def test_the_server_is_reloaded(server):
     descriptors = len(server.fds())
     clients = clients_at_every_stage(server)
