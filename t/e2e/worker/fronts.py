@@ -118,10 +118,14 @@ class Lighttpd:
         return self.server.log_text()
 
     def worker_pids(self):
-        """Those processes that have the queue on fd 0. Their parent is no child of lighttpd."""
+        """Those processes that have the queue on fd 0, and no longer lighttpd's file: SIGTERM kills
+        who has not executed his own yet. Their parent is no child of lighttpd."""
+        own = os.path.realpath(f"/proc/{self.server.pid}/exe")
+
         def found():
             return [pid for pid in processes.descendants(os.getpid())
-                    if processes.fds(pid).get(0, "").startswith("socket:")]
+                    if processes.fds(pid).get(0, "").startswith("socket:")
+                    and os.path.realpath(f"/proc/{pid}/exe") != own]
         return wait_until(found, "workers")
 
     def worker_statuses(self):

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """fdworker's loops as a program uses them: blocking, with threads, asyncio; SIGTERM included."""
 import asyncio
+import socket
+import subprocess
 import sys
 
 import pytest
@@ -69,3 +71,23 @@ def test_sigterm_completes_what_is_in_work(one):
     assert answer.endswith(b"GET /hot/slow HTTP/1.1")
     fronts.wait_until(lambda: pid in one.worker_statuses(), "the worker's end")
     assert one.worker_statuses()[pid] == 0
+
+
+EARLY = """
+import os, signal
+def and_at_once(number, handler, install=signal.signal):
+    old = install(number, handler)
+    if number == signal.SIGTERM and callable(handler): os.kill(os.getpid(), number)
+    return old
+signal.signal = and_at_once
+"""
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_sigterm_is_not_lost_as_soon_as_it_is_handled(loop):
+    script, *arguments = LOOPS[loop]
+    ours, queue = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, queue:
+        done = subprocess.run([sys.executable, "-c", EARLY + script, *arguments], stdin=queue,
+                              env=fronts.ENVIRONMENT, timeout=60, check=False)
+    assert done.returncode == 0

@@ -54,16 +54,17 @@ class Loop:
             self._selector.register(listener, selectors.EVENT_READ, listener)
         if self._sources.queue:
             self._add(self._sources.queue)
-        # The handler only writes a byte to `wakes`: a response is never cut in two by a signal.
-        old_handler = signal.signal(signal.SIGTERM, lambda *_: None)
+        # All that a signal does is to write a byte to `wakes`: a response is never cut in two. In
+        # this order, or one that comes in between would be lost.
         old_wakeup = signal.set_wakeup_fd(wakes.fileno(), warn_on_full_buffer=False)
+        old_handler = signal.signal(signal.SIGTERM, lambda *_: None)
         try:
             while not self._draining:
                 for key, _ in self._selector.select():
                     self._ready(key.data)
         finally:
-            signal.set_wakeup_fd(old_wakeup)
             signal.signal(signal.SIGTERM, old_handler)
+            signal.set_wakeup_fd(old_wakeup)
             if self._pool:
                 self._pool.shutdown()
             woken.close()
