@@ -15,9 +15,11 @@ namespace wscgi {
 class Outbox {
   public:
     // True if the piece was taken; false: send and clear() first. A piece of `small` bytes or more
-    // must stay where it is until then; others are copied.
-    bool add(std::span<const uint8_t> piece) {
-        return piece.size() < small ? add_copy(piece) : add_reference(piece);
+    // must stay where it is until then; others are copied. `front`: bytes of memory before the
+    // piece that may be overwritten.
+    bool add(std::span<const uint8_t> piece, size_t front = 0) {
+        if (piece.size() < small) return add_copy(piece);
+        return (front && add_after_copies(piece, front)) || add_reference(piece);
     }
 
     std::span<const struct iovec> pieces() const { return std::span(pieces_).first(count_); }
@@ -44,6 +46,16 @@ class Outbox {
     static constexpr size_t room = 32 * 1024;
 
   private:
+    // One piece of memory is sent by the shorter way: if nothing but copies was added, and they fit
+    // in front of the piece, there they go.
+    bool add_after_copies(std::span<const uint8_t> piece, size_t front) {
+        if (count_ != 1 || pieces_[0].iov_len != used_ || used_ > front) return false;
+        uint8_t* const start = const_cast<uint8_t*>(piece.data()) - used_;
+        memcpy(start, copies_.data(), used_);
+        pieces_[0] = {start, used_ + piece.size()};
+        used_ = 0;
+        return true;
+    }
     bool add_reference(std::span<const uint8_t> piece) {
         if (count_ == pieces_.size()) return false;
         pieces_[count_++] = {const_cast<uint8_t*>(piece.data()), piece.size()};

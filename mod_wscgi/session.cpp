@@ -206,7 +206,8 @@ bool Session::empty_queue(chunkqueue* queue) {
 
 void Session::append(std::span<const uint8_t> bytes) {
     program_bytes_ += bytes.size();
-    if (bytes.empty() || outbox.add(bytes)) return;
+    const size_t front = bytes.data() == program_space.data() ? ws::max_header_size : 0;
+    if (bytes.empty() || outbox.add(bytes, front)) return;
     send();
     outbox.add(bytes);
 }
@@ -230,10 +231,10 @@ void Session::send() {
 void Session::transmit() {
     if (!unframed_.empty()) take_from_program({});
     for (size_t taken = 0; backend_->readable() && room() > 0 && taken < program_writes;) {
-        const size_t size = backend_->read(std::span(scratch).first(piece()));
+        const size_t size = backend_->read(program_space.first(piece()));
         if (size == 0) break;
         talkative_ = size >= std::min(size_t{service_.window}, program_writes);
-        take_from_program(std::span(scratch).first(size));
+        take_from_program(program_space.first(size));
         taken += size;
     }
     backend_->watch_output(room() > 0);
@@ -242,16 +243,16 @@ void Session::transmit() {
 // Bytes to be read at once. Of a program that has much to say more than the window, as long as its
 // client's socket takes it: then none of it waits, and half the system calls do.
 size_t Session::piece() const {
-    if (service_.framing == FramingKind::packet) return scratch.size();
+    if (service_.framing == FramingKind::packet) return program_space.size();
     const size_t sure = room();
-    if (!talkative_ || sure == scratch.size()) return sure;
-    return std::max(sure, std::min(lighty::socket_room(r_), scratch.size()));
+    if (!talkative_ || sure == program_space.size()) return sure;
+    return std::max(sure, std::min(lighty::socket_room(r_), program_space.size()));
 }
 
 // Bytes that may wait for the client now.
 size_t Session::room() const {
     const off_t left = service_.window - chunkqueue_length(&r_->write_queue);
-    return left > 0 ? std::min(static_cast<size_t>(left), scratch.size()) : 0;
+    return left > 0 ? std::min(static_cast<size_t>(left), program_space.size()) : 0;
 }
 
 void Session::take_from_program(std::span<uint8_t> fresh) {

@@ -44,6 +44,30 @@ START_TEST(a_large_piece_stays_where_it_is) {
 }
 END_TEST
 
+START_TEST(what_was_copied_moves_in_front_of_a_large_piece_if_it_fits) {
+    std::string memory = "0123456789" + std::string(Outbox::small, 'x');
+    const std::string large = memory.substr(10);
+    const std::span<const uint8_t> piece = bytes(memory).subspan(10);
+
+    ck_assert(outbox.add(bytes("ab")) && outbox.add(piece, 2));
+    ck_assert_uint_eq(outbox.pieces().size(), 1);
+    ck_assert_ptr_eq(outbox.pieces()[0].iov_base, memory.data() + 8);
+    ck_assert(outbox.add(bytes("c")));
+    ck_assert(gathered() == "ab" + large + "c");
+    ck_assert(memory.starts_with("01234567ab"));
+
+    ck_assert(outbox.add(bytes("def")) && outbox.add(piece, 2));
+    ck_assert_uint_eq(outbox.pieces().size(), 2);
+    ck_assert(gathered() == "def" + large);
+
+    ck_assert(outbox.add(bytes(large)) && outbox.add(bytes("g")) && outbox.add(piece, 2));
+    ck_assert(gathered() == large + "g" + large);
+    ck_assert(outbox.add(piece, 10));
+    ck_assert(gathered() == large);
+    ck_assert(memory.starts_with("01234567ab"));
+}
+END_TEST
+
 // A compressor may have nothing to give yet: a null pointer, which memcpy() must not see.
 START_TEST(nothing_is_no_piece) {
     ck_assert(outbox.add({}) && outbox.add_copy({}));
@@ -61,5 +85,6 @@ END_TEST
 
 int main() {
     return run_suite("outbox", {small_pieces_become_one, a_large_piece_stays_where_it_is,
+                                what_was_copied_moves_in_front_of_a_large_piece_if_it_fits,
                                 nothing_is_no_piece, what_does_not_fit_is_refused_whole});
 }
