@@ -87,4 +87,15 @@ void begin_next_request(request_st* r) {
 
 bool is_stopping(const server* srv) { return srv->graceful_expire_ts != 0; }
 
+bool switch_off_feature(server* srv, const char* name) {
+    if (!config_feature_bool(srv, name, 0)) return false;
+    data_unset* const flag =
+        array_get_data_unset(srv->srvconf.feature_flags, name, static_cast<uint32_t>(strlen(name)));
+    if (flag->type == TYPE_STRING)
+        buffer_copy_string_len(&reinterpret_cast<data_string*>(flag)->value, "false", 5);
+    else
+        reinterpret_cast<data_integer*>(flag)->value = 0;
+    return true;
+}
+
 }  // namespace lighty

@@ -72,4 +72,7 @@ inline std::string_view client_address(const request_st* r) {
 // connections that are open.
 bool is_stopping(const server* srv);
 
+// Switches a flag of server.feature-flags off. To be called from set_defaults; true if it was on.
+bool switch_off_feature(server* srv, const char* name);
+
 }  // namespace lighty

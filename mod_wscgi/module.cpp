@@ -68,12 +68,27 @@ bool sockets_are_free(server* srv, Module& module) {
     return good;
 }
 
+// With this feature a reload leaves the connections to a fork of lighttpd, which has not the
+// threads that start programs, and is not told when they end: they are not its children.
+void keep_programs_and_connections_together(server* srv, Module& module) {
+    bool starts = module.configuration.has_programs_of_sessions();
+    module.configuration.for_each_service([&](const Service& service) {
+        starts = starts || (service.model != Model::session && !service.command.empty());
+    });
+    if (starts && lighty::switch_off_feature(srv, "server.graceful-restart-bg"))
+        log_error(srv->errh, __FILE__, __LINE__,
+                  "server.graceful-restart-bg disabled (incompatible with the programs of "
+                  "mod_wscgi)");
+}
+
 handler_t set_defaults(server* srv, void* plugin_data) {
     const bool good =
         module_of(plugin_data)
             .configuration.read(
                 srv, static_cast<plugin_data_base*>(static_cast<PluginData*>(plugin_data)));
-    return good && sockets_are_free(srv, module_of(plugin_data)) ? HANDLER_GO_ON : HANDLER_ERROR;
+    if (!good || !sockets_are_free(srv, module_of(plugin_data))) return HANDLER_ERROR;
+    keep_programs_and_connections_together(srv, module_of(plugin_data));
+    return HANDLER_GO_ON;
 }
 
 // What runs without a session is started by the process that serves, after lighttpd has divided

@@ -14,7 +14,6 @@ from test_bad_input import RawClient, frame, request
 from test_framings import DAEMON
 from test_http2 import H2C, Closed
 
-IN_BACKGROUND = 'server.feature-flags += ( "server.graceful-restart-bg" => "enable" )\n'
 TIMES = {"grace": 1, "close-timeout": 1}
 CLOSE = frame(b"\x03\xe8", opcode=8)
 
@@ -42,9 +41,8 @@ def deaf_daemon(tmp_path):
 
 
 @pytest.fixture
-def server(serve, program, deaf_daemon, request):
+def server(serve, program, deaf_daemon):
     path, port = deaf_daemon
-    config = getattr(request, "param", "")
     made = serve({
         "/open": {"bin-path": "/bin/cat", **TIMES},
         "/mute": {"bin-path": "/bin/sleep", "arguments": "300", "headers": "enable",
@@ -60,7 +58,7 @@ def server(serve, program, deaf_daemon, request):
         "/unix": {"model": "daemon", "socket": path, "connect-timeout": 3, **TIMES},
         "/tcp": {"model": "daemon", "host": f"127.0.0.1:{port}", "connect-timeout": 3, **TIMES},
         "/full": {"bin-path": "/usr/bin/yes", **TIMES},
-    }, H2C + config)
+    }, H2C)
     made.wait_until(lambda: len(made.children()) == 1, "the daemon")
     return made
 
@@ -112,9 +110,6 @@ def test_clients_leave(server, how):
     until_quiet(server, descriptors)
 
 
-# Sessions end with a reload, also when lighttpd leaves its connections to a process that it forks.
-@pytest.mark.parametrize("server", ["", IN_BACKGROUND], ids=["", "in the background"],
-                         indirect=True)
 def test_the_server_is_reloaded(server):
     descriptors = len(server.fds())
     clients = clients_at_every_stage(server)
@@ -138,6 +133,26 @@ def read_all(client):
     with contextlib.suppress(OSError, ValueError):
         while client.socket.recv(65536):
             pass
+
+
+@pytest.mark.parametrize("flag", ['"enable"', "1"])
+@pytest.mark.parametrize("endpoint, starts", [
+    ({"bin-path": "/bin/cat"}, True), ({"bin-path": "/bin/cat", "model": "shared"}, True),
+    (DAEMON, True), ({"model": "daemon", "host": "127.0.0.1:1"}, False)])
+def test_programs_stay_with_their_connections(serve, endpoint, starts, flag):
+    """server.graceful-restart-bg, which leaves the connections to a fork of lighttpd, is off."""
+    server = serve({"/ws": {**endpoint, **TIMES}},
+                   f'server.feature-flags = ( "server.graceful-restart-bg" => {flag} )\n')
+    said = "graceful-restart-bg disabled (incompatible with the programs of mod_wscgi)"
+    assert (said in server.log_text()) == starts
+    if starts:
+        with RawClient(server, request("/ws")) as client:
+            assert client.status == 101
+            server.reload()
+            assert client.read_close() == 1001
+    else:
+        server.reload()
+    assert ("connection(s) in progress" in server.log_text()) == (not starts)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
