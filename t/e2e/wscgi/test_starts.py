@@ -157,7 +157,8 @@ def test_a_client_that_closes_while_its_program_starts_leaves_nothing(serve, slo
     begins(server, lease)
     client.close()
     lease.release()
-    server.wait_for("client went away without a Close")
+    # What its kernel answers to our 101 may come before its FIN is read.
+    server.wait_for("(client went away without a Close|connection lost)$")
     server.wait_until(lambda: not server.children(), "the program to end")
     server.wait_until(lambda: len(server.fds()) <= before, "the descriptors to be closed")
 
