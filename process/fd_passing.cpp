@@ -136,10 +136,10 @@ PassingError receive_message(int socket, std::span<std::uint8_t> buffer, Receive
     if (size == 0 && message.fds.count() == 0 && error == PassingError::none)
         error = PassingError::peer_closed;
 
-    if (error != PassingError::none)
-        message.fds.close_all();
-    else
+    if (error == PassingError::none || error == PassingError::truncated_fds)
         message.size = std::size_t(size);
+    else
+        message.fds.close_all();
     return error;
 }
 

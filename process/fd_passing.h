@@ -15,7 +15,7 @@ namespace process {
 // fds that came with a message. Owns them: what is not released is closed on destruction.
 class ReceivedFds {
   public:
-    static constexpr std::size_t capacity = 8;
+    static constexpr std::size_t capacity = 32;
 
     ReceivedFds() = default;
     ReceivedFds(ReceivedFds&& other) noexcept;
@@ -41,7 +41,7 @@ enum class PassingError : std::uint8_t {
     would_block,     // nothing to receive, or no room to send: poll and come again
     peer_closed,     // receive: end of file. send: EPIPE or ECONNRESET
     truncated_data,  // the message was longer than the buffer (MSG_TRUNC)
-    truncated_fds,   // the kernel dropped fds: no room for them, or RLIMIT_NOFILE (MSG_CTRUNC)
+    truncated_fds,   // the last fds were dropped: no room for them, or RLIMIT_NOFILE (MSG_CTRUNC)
     too_many_fds,    // more than ReceivedFds::capacity
     no_resources,    // send: ETOOMANYREFS, ENOBUFS, ENOMEM: passes, try again later
     system,          // anything else: see errno
@@ -57,8 +57,9 @@ struct ReceivedMessage {
 
 // Receives one message into `buffer` (MSG_DONTWAIT; the socket's own flags are left alone).
 // Several processes may receive from the same socket. On every error but `would_block`,
-// `peer_closed` and `system` the message is consumed and all its fds are closed. An empty message
-// without fds cannot be told from end of file and is reported as `peer_closed`.
+// `peer_closed` and `system` the message is consumed and all its fds are closed; with
+// `truncated_fds` alone `message` has what came. An empty message without fds cannot be told from
+// end of file and is reported as `peer_closed`.
 PassingError receive_message(int socket, std::span<std::uint8_t> buffer, ReceivedMessage& message);
 
 // Sends `header` and then `data` as one message with `fds` (at most ReceivedFds::capacity), whole

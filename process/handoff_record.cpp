@@ -3,6 +3,7 @@
 #include "process/handoff_record.h"
 
 #include <cstring>
+#include <utility>
 
 namespace process {
 namespace {
@@ -32,15 +33,20 @@ std::uint16_t allowed_flags(HandoffKind kind) {
             return handoff_in_memfd | handoff_raw_stage | handoff_wants_taken;
         case HandoffKind::return_socket:
             return handoff_in_memfd | handoff_without_socket;
+        case HandoffKind::hello:
+            return handoff_takes_batches;
         default:
             return 0;
     }
 }
 
-bool lengths_agree(const HandoffRecord& record, std::size_t message_size) {
+// `rest`: bytes of the message from this record's header on.
+bool lengths_agree(const HandoffRecord& record, std::size_t rest) {
     const std::uint64_t limit = record.in_memfd() ? handoff_memfd_max : handoff_inline_max;
     if (record.data_length > limit) return false;
-    if (message_size != handoff_header_size + record.inline_length()) return false;
+    const std::size_t size = handoff_header_size + record.inline_length();
+    // Behind it is nothing, or another record.
+    if (size > rest || (size < rest && rest - size < handoff_header_size)) return false;
     switch (record.kind) {
         case HandoffKind::request:
             return record.head_length > 0 && record.head_length <= record.data_length;
@@ -49,6 +55,26 @@ bool lengths_agree(const HandoffRecord& record, std::size_t message_size) {
         default:
             return record.head_length == 0 && record.data_length == 0;
     }
+}
+
+// The header at the start of `rest`, which may not end with its record.
+HandoffError read_header(std::span<const std::uint8_t> rest, HandoffRecord& record) {
+    if (rest.size() < handoff_header_size) return HandoffError::short_header;
+    if (std::memcmp(rest.data(), magic, sizeof magic) != 0) return HandoffError::bad_magic;
+    if (rest[4] != handoff_version) return HandoffError::bad_version;
+    if (!known_kind(rest[5])) return HandoffError::bad_kind;
+
+    record = {
+        .kind = HandoffKind(rest[5]),
+        .flags = get<std::uint16_t>(&rest[6]),
+        .id = get<std::uint64_t>(&rest[8]),
+        .socket_index = get<std::uint32_t>(&rest[16]),
+        .head_length = get<std::uint32_t>(&rest[20]),
+        .data_length = get<std::uint64_t>(&rest[24]),
+    };
+    if (record.flags & ~allowed_flags(record.kind)) return HandoffError::bad_flags;
+    if (record.in_memfd() && record.without_socket()) return HandoffError::bad_flags;
+    return lengths_agree(record, rest.size()) ? HandoffError::none : HandoffError::bad_lengths;
 }
 
 }  // namespace
@@ -95,24 +121,39 @@ void encode_handoff(const HandoffRecord& record, std::span<std::uint8_t, handoff
 
 HandoffError decode_handoff(std::span<const std::uint8_t> message, std::size_t fd_count,
                             HandoffRecord& record) {
-    if (message.size() < handoff_header_size) return HandoffError::short_header;
-    if (std::memcmp(message.data(), magic, sizeof magic) != 0) return HandoffError::bad_magic;
-    if (message[4] != handoff_version) return HandoffError::bad_version;
-    if (!known_kind(message[5])) return HandoffError::bad_kind;
-
-    const HandoffRecord read{
-        .kind = HandoffKind(message[5]),
-        .flags = get<std::uint16_t>(&message[6]),
-        .id = get<std::uint64_t>(&message[8]),
-        .socket_index = get<std::uint32_t>(&message[16]),
-        .head_length = get<std::uint32_t>(&message[20]),
-        .data_length = get<std::uint64_t>(&message[24]),
-    };
-    if (read.flags & ~allowed_flags(read.kind)) return HandoffError::bad_flags;
-    if (read.in_memfd() && read.without_socket()) return HandoffError::bad_flags;
-    if (!lengths_agree(read, message.size())) return HandoffError::bad_lengths;
+    HandoffRecord read;
+    if (const HandoffError error = read_header(message, read); error != HandoffError::none)
+        return error;
+    if (message.size() != handoff_header_size + read.inline_length())
+        return HandoffError::bad_lengths;
     if (fd_count < read.fds_expected()) return HandoffError::missing_fd;
     if (fd_count > read.fds_expected()) return HandoffError::too_many_fds;
+    record = read;
+    return HandoffError::none;
+}
+
+std::size_t handoff_fds_needed(std::span<const std::uint8_t> message) {
+    std::size_t needed = 0;
+    for (HandoffRecord record; read_header(message, record) == HandoffError::none;) {
+        needed += record.fds_expected();
+        message = message.subspan(handoff_header_size + record.inline_length());
+    }
+    return needed;
+}
+
+HandoffError HandoffReader::next(HandoffRecord& record) {
+    const std::span<const std::uint8_t> rest = std::exchange(rest_, {});
+    HandoffRecord read;
+    if (const HandoffError error = read_header(rest, read); error != HandoffError::none)
+        return error;
+    const std::size_t expected = read.fds_expected();
+    data_ = rest.subspan(handoff_header_size, read.inline_length());
+    const auto behind = rest.subspan(handoff_header_size + data_.size());
+    if (fds_left_ < expected) return HandoffError::missing_fd;
+    if (behind.empty() && fds_left_ > expected) return HandoffError::too_many_fds;
+    rest_ = behind;
+    fds_left_ -= expected;
+    first_fd_ = std::exchange(next_fd_, next_fd_ + expected);
     record = read;
     return HandoffError::none;
 }

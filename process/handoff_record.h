@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The record that carries a client's socket between server and worker: its layout, encoder and
-// decoder. One record is one SOCK_SEQPACKET message. doc/handoff-record.md has the byte table,
-// t/unit/record/vectors.txt the test vectors.
+// decoder. A SOCK_SEQPACKET message holds one record, or several: a batch. doc/handoff-record.md
+// has the byte table, t/unit/record/vectors.txt the test vectors.
 #pragma once
 
 #include <cstddef>
@@ -14,7 +14,8 @@ inline constexpr std::size_t handoff_header_size = 32;    // bytes
 inline constexpr std::size_t handoff_inline_max = 65536;  // bytes of data that travel in the record
 inline constexpr std::uint64_t handoff_memfd_max = 1u << 24;  // bytes of data in a memfd: 16 MiB
 inline constexpr std::size_t handoff_message_max = handoff_header_size + handoff_inline_max;
-inline constexpr std::size_t handoff_fds_max = 2;  // the client's socket, then the memfd
+inline constexpr std::size_t handoff_fds_max = 2;     // the client's socket, then the memfd
+inline constexpr std::size_t handoff_batch_max = 32;  // requests in a message
 inline constexpr std::uint8_t handoff_version = 1;
 
 enum class HandoffKind : std::uint8_t {
@@ -30,6 +31,8 @@ inline constexpr std::uint16_t handoff_raw_stage = 1 << 1;    // access control 
 inline constexpr std::uint16_t handoff_wants_taken = 1 << 2;  // server waits for `taken`
 // No socket comes with a return: the server still has its own, since it waits for `taken`.
 inline constexpr std::uint16_t handoff_without_socket = 1 << 3;
+// In `hello`: this worker takes several requests in one message.
+inline constexpr std::uint16_t handoff_takes_batches = 1 << 4;
 
 // The header's fields in host order. The data follow it in the message or stand in the memfd.
 struct HandoffRecord {
@@ -46,6 +49,7 @@ struct HandoffRecord {
     bool raw_stage() const { return flags & handoff_raw_stage; }
     bool wants_taken() const { return flags & handoff_wants_taken; }
     bool without_socket() const { return flags & handoff_without_socket; }
+    bool takes_batches() const { return flags & handoff_takes_batches; }
     std::size_t inline_length() const { return in_memfd() ? 0 : std::size_t(data_length); }
 
     // How many fds travel with a record of this kind and these flags.
@@ -79,5 +83,33 @@ void encode_handoff(const HandoffRecord& record, std::span<std::uint8_t, handoff
 // `data_length` bytes is found by reading it.
 HandoffError decode_handoff(std::span<const std::uint8_t> message, std::size_t fd_count,
                             HandoffRecord& record);
+
+// How many fds the records of a message need, as far as they can be read.
+std::size_t handoff_fds_needed(std::span<const std::uint8_t> message);
+
+// Reads the records of a message that may hold several, one after the other. Their fds came in the
+// same order. The message stays the caller's.
+class HandoffReader {
+  public:
+    HandoffReader() = default;
+    HandoffReader(std::span<const std::uint8_t> message, std::size_t fd_count)
+        : rest_(message), fds_left_(fd_count) {}
+
+    // True after the last record, and after an error: what follows it cannot be told apart.
+    bool done() const { return rest_.empty(); }
+    // Judges the next record as decode_handoff() does; `record` is set on success. An empty message
+    // is a short header.
+    HandoffError next(HandoffRecord& record);
+    // Of the record that was read last: its inline data, and the index of its first fd among those
+    // of the message.
+    std::span<const std::uint8_t> data() const { return data_; }
+    std::size_t first_fd() const { return first_fd_; }
+
+  private:
+    std::span<const std::uint8_t> rest_;
+    std::size_t fds_left_ = 0;
+    std::span<const std::uint8_t> data_;
+    std::size_t first_fd_ = 0, next_fd_ = 0;
+};
 
 }  // namespace process

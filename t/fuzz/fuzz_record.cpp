@@ -2,6 +2,8 @@
 // Invariant: a record that is accepted is, encoded again, the header it was read from, fits its
 // message and the limits, and came with exactly the fds it needs; cut anywhere, lengthened by a
 // byte, or with another number of fds it is refused for that reason, and a refusal sets nothing.
+// A message read record by record yields records that, each by itself, would be accepted; together
+// they are the message and need its fds, unless an error ended the reading.
 #include "process/handoff_record.h"
 #include "t/fuzz/events.h"
 
@@ -46,6 +48,30 @@ static void check_record(std::span<const uint8_t> message, size_t fds,
     fuzz::require(std::equal(header.begin(), header.end(), message.begin()));
 }
 
+static void check_reader(std::span<const uint8_t> message, size_t fds, HandoffError alone) {
+    process::HandoffReader reader(message, fds);
+    size_t at = 0, fd = 0, count = 0;
+    HandoffError error;
+    do {
+        HandoffRecord record = untouched, again;
+        error = reader.next(record);
+        if (error != HandoffError::none) {
+            fuzz::require(record == untouched && reader.done());
+            break;
+        }
+        const size_t size = process::handoff_header_size + reader.data().size();
+        fuzz::require(reader.first_fd() == fd && size <= message.size() - at);
+        fuzz::require(decode(message.subspan(at, size), record.fds_expected(), again) ==
+                      HandoffError::none);
+        fuzz::require(again == record);
+        at += size, fd += record.fds_expected(), ++count;
+    } while (!reader.done());
+    fuzz::require(error != HandoffError::none || (at == message.size() && fd == fds));
+    fuzz::require(process::handoff_fds_needed(message) >= fd);
+    fuzz::require(error != HandoffError::none || process::handoff_fds_needed(message) == fds);
+    fuzz::require((alone == HandoffError::none) == (error == HandoffError::none && count == 1));
+}
+
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     if (size < 1) return 0;
     const size_t fds = data[0] % 5;
@@ -53,6 +79,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     HandoffRecord record, again;
     const HandoffError error = decode(message, fds, record);
     fuzz::require(decode(message, fds, again) == error && again == record);
+    check_reader(message, fds, error);
     if (error != HandoffError::none) return 0;
 
     check_record(message, fds, record);

@@ -117,6 +117,97 @@ START_TEST(a_record_cut_anywhere_is_refused) {
 }
 END_TEST
 
+// The good vectors that fit a message together, as one message.
+struct Together {
+    std::vector<Vector> vectors;
+    std::vector<std::uint8_t> message;
+    std::size_t fds = 0;
+
+    Together() {
+        for (Vector& v : read_vectors()) {
+            if (v.expected != "none" || v.message.size() > 1000) continue;
+            message.insert(message.end(), v.message.begin(), v.message.end());
+            fds += v.fds;
+            vectors.push_back(std::move(v));
+        }
+        ck_assert_uint_gt(vectors.size(), 10);
+    }
+};
+
+START_TEST(a_message_of_many_records_is_read_one_by_one) {
+    const Together all;
+    HandoffReader reader(all.message, all.fds);
+    std::size_t fds = 0;
+    for (const Vector& v : all.vectors) {
+        ck_assert(!reader.done());
+        HandoffRecord record;
+        ck_assert_msg(reader.next(record) == HandoffError::none, "%s", v.name.c_str());
+        ck_assert_msg(record == v.record, "%s", v.name.c_str());
+        ck_assert_uint_eq(reader.first_fd(), fds);
+        ck_assert_uint_eq(reader.data().size(), record.inline_length());
+        ck_assert(std::equal(reader.data().begin(), reader.data().end(),
+                             v.message.begin() + handoff_header_size));
+        fds += v.fds;
+    }
+    ck_assert(reader.done());
+    HandoffRecord record;
+    ck_assert(decode_handoff(all.message, all.fds, record) == HandoffError::bad_lengths);
+}
+END_TEST
+
+// The first error, and how many records were good.
+std::pair<HandoffError, std::size_t> read_all(std::span<const std::uint8_t> message,
+                                              std::size_t fds) {
+    HandoffReader reader(message, fds);
+    std::size_t good = 0;
+    do {
+        HandoffRecord record;
+        const HandoffError error = reader.next(record);
+        if (error != HandoffError::none) {
+            ck_assert(reader.done());
+            return {error, good};
+        }
+        ++good;
+    } while (!reader.done());
+    return {HandoffError::none, good};
+}
+
+START_TEST(many_records_cut_anywhere_are_refused_from_there_on) {
+    const Together all;
+    std::size_t whole = 0, begin = 0, fds = 0;  // of the records before the cut
+    for (std::size_t size = 0; size < all.message.size(); ++size) {
+        while (size >= begin + all.vectors[whole].message.size()) {
+            begin += all.vectors[whole].message.size();
+            fds += all.vectors[whole++].fds;
+        }
+        const auto [error, good] = read_all({all.message.data(), size}, all.fds);
+        if (size == begin && size > 0) {  // between two: what is wrong is the fds
+            ck_assert(fds == all.fds || (error == HandoffError::too_many_fds && good == whole - 1));
+            ck_assert(read_all({all.message.data(), size}, fds) ==
+                      std::pair(HandoffError::none, whole));
+            continue;
+        }
+        // What is left of a header makes the record before it too long.
+        const bool in_header = size - begin < handoff_header_size && whole > 0;
+        ck_assert(good == (in_header ? whole - 1 : whole));
+        ck_assert(error == (size < handoff_header_size ? HandoffError::short_header
+                                                       : HandoffError::bad_lengths));
+    }
+}
+END_TEST
+
+START_TEST(the_fds_of_many_records_are_counted) {
+    const Together all;
+    for (std::size_t fds = 0; fds < all.fds; ++fds)
+        ck_assert(read_all(all.message, fds).first == HandoffError::missing_fd);
+    ck_assert(read_all(all.message, all.fds + 1).first == HandoffError::too_many_fds);
+    ck_assert(read_all({}, 0).first == HandoffError::short_header);
+    ck_assert_uint_eq(handoff_fds_needed(all.message), all.fds);
+    ck_assert_uint_eq(handoff_fds_needed({}), 0);
+    ck_assert(HandoffReader().done());
+}
+END_TEST
+
 START_TEST(every_error_has_its_own_text) {
     for (int a = 0; a <= int(HandoffError::too_many_fds); ++a)
         for (int b = 0; b < a; ++b)
@@ -133,6 +224,9 @@ int main() {
     tcase_add_test(tests, every_vector_decodes_as_it_says);
     tcase_add_test(tests, good_vectors_encode_to_the_same_header);
     tcase_add_test(tests, a_record_cut_anywhere_is_refused);
+    tcase_add_test(tests, a_message_of_many_records_is_read_one_by_one);
+    tcase_add_test(tests, many_records_cut_anywhere_are_refused_from_there_on);
+    tcase_add_test(tests, the_fds_of_many_records_are_counted);
     tcase_add_test(tests, every_error_has_its_own_text);
     suite_add_tcase(suite, tests);
     SRunner* runner = srunner_create(suite);

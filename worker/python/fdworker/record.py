@@ -35,6 +35,7 @@ class Flag:
     RAW_STAGE = 2
     WANTS_TAKEN = 4
     WITHOUT_SOCKET = 8
+    TAKES_BATCHES = 16
 
 
 class Reason(enum.Enum):
@@ -111,7 +112,7 @@ class Record:
 
 ALLOWED_FLAGS = {
     Kind.REQUEST: Flag.IN_MEMFD | Flag.RAW_STAGE | Flag.WANTS_TAKEN,
-    Kind.HELLO: 0,
+    Kind.HELLO: Flag.TAKES_BATCHES,
     Kind.TAKEN: 0,
     Kind.RETURN: Flag.IN_MEMFD | Flag.WITHOUT_SOCKET,
 }
