@@ -20,8 +20,9 @@ struct Arguments {
 };
 
 // Ends the program, with a message, when there is nothing to serve.
-inline Arguments read_arguments(int argc, char** argv, const char* argument = "") {
-    Arguments read{fdworker::Intake(), argument};
+inline Arguments read_arguments(int argc, char** argv, const char* argument = "",
+                                fdworker::Delivery delivery = fdworker::Delivery::single) {
+    Arguments read{fdworker::Intake(delivery), argument};
     for (int i = 1; i < argc; ++i) {
         const bool handoffs = strcmp(argv[i], "--listen") == 0;
         if (!handoffs && strcmp(argv[i], "--http") != 0) {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // A worker on plain epoll. It answers requests under its prefix for as long as the client keeps
 // the connection, and returns the connection to lighttpd for anything else or when it falls idle.
-// Its requests have no bodies, so finding the end of a head is all the parsing it needs.
+// Its requests have no bodies, so finding the end of a head is all the parsing it needs. As it
+// never waits but for events, it takes requests in batches.
 //
 //     epoll_worker [--listen PATH] [--http PATH] [PREFIX]          PREFIX is /hot/ by default
 #include <errno.h>
@@ -24,7 +25,7 @@ using Clock = std::chrono::steady_clock;
 constexpr std::size_t head_max = 65536;  // bytes
 constexpr auto idle_max = std::chrono::seconds(5);
 constexpr auto write_max = std::chrono::seconds(30);  // for a client that does not read
-constexpr std::size_t batch = 8;  // hand-offs received in a row: siblings want some too
+constexpr std::size_t in_a_row = 32;  // hand-offs received before other events have their turn
 
 struct Connection {
     fdworker::Socket client;
@@ -61,10 +62,12 @@ class Worker {
     int run() {
         epoll_event events[64];
         while (!draining_ || !connections_.empty()) {
+            intake_.flush();
             const int count = epoll_wait(epoll_.fd(), events, 64, 1000);
             for (int i = 0; i < count; ++i) ready(events[i].data.fd);
             end_idle();
         }
+        intake_.flush();
         return 0;
     }
 
@@ -81,7 +84,7 @@ class Worker {
     }
 
     void receive() {
-        for (std::size_t i = 0; i < batch; ++i) {
+        for (std::size_t i = 0; i < in_a_row || intake_.has_more(); ++i) {
             fdworker::Handoff handoff;
             const auto status = intake_.receive(handoff);
             if (status == fdworker::Status::empty) return;
@@ -190,6 +193,6 @@ class Worker {
 }  // namespace
 
 int main(int argc, char** argv) {
-    Arguments arguments = read_arguments(argc, argv, "/hot/");
+    Arguments arguments = read_arguments(argc, argv, "/hot/", fdworker::Delivery::batches);
     return Worker(std::move(arguments.intake), arguments.argument).run();
 }

@@ -83,6 +83,15 @@ struct Handoff {
     std::string_view rest() const { return std::string_view(data).substr(head_length); }
 };
 
+// How requests come from lighttpd, and word goes back to it.
+enum class Delivery : std::uint8_t {
+    // One by one, at once: what this worker has not received yet, its siblings can take.
+    single,
+    // Those that came together, together, and word at flush(): much less work for both sides, where
+    // workers never wait for anything but events. A worker then has several requests at once.
+    batches,
+};
+
 // Everything a worker gets connections from, behind one fd to poll:
 //   - the queue on fd 0, of a worker that lighttpd started;
 //   - sockets inherited by systemd's LISTEN_FDS convention, and paths to listen at: on a
@@ -93,8 +102,9 @@ struct Handoff {
 // It says hello on each queue, so every hand-off must end in taken() or return_socket().
 class Intake {
   public:
-    // Finds fd 0, LISTEN_FDS and SIGTERM. To be made before threads start.
-    Intake();
+    // Finds fd 0, LISTEN_FDS and SIGTERM. To be made before threads start. All workers of a service
+    // should ask for the same.
+    explicit Intake(Delivery delivery = Delivery::single);
     Intake(Intake&&) noexcept;
     Intake& operator=(Intake&&) noexcept;
     ~Intake();
@@ -109,12 +119,17 @@ class Intake {
     // True if there is nothing that could ever bring a connection.
     bool empty() const;
 
-    // Readable when receive() has something to say.
+    // Readable when receive() has something to say, or to do.
     int fd() const;
     // The next connection into `handoff`, whose former contents are closed. After `ok` there may
     // be more; `empty` is normal when siblings are faster. Once it has said `drained`, fd() is
     // silent and listening sockets are closed.
     Status receive(Handoff& handoff);
+    // True if receive() has more of what came together, which fd() does not show.
+    bool has_more() const;
+    // Sends what taken() and return_socket() have to tell. With Delivery::batches to be called
+    // before waiting for events; otherwise they do it themselves.
+    void flush();
     // To be called right after the first bytes of the response were written: the server forgets
     // its descriptor. Does nothing if the server does not wait for it, or was told.
     void taken(Ticket& ticket);

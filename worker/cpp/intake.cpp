@@ -77,20 +77,27 @@ void write_refusal(int client, int status, std::string_view reason) {
 
 class Intake::Sources {
   public:
-    Sources();
+    explicit Sources(Delivery delivery);
     Status add(Socket socket);
     bool empty() const;
     int fd() const { return epoll_.fd(); }
     Status receive(Handoff& handoff);
-    // Null for an ordinary connection, or when the queue has ended.
-    Queue* queue_of(const Ticket& ticket);
+    bool has_more() const { return unfinished_ != 0; }
+    // Calls `work` with the queue that the ticket names, if there is one: not for an ordinary
+    // connection, nor when the queue has ended.
+    template <class Work>
+    void with_queue_of(const Ticket& ticket, Work work);
+    void flush();
 
   private:
     struct Source {
         Kind kind;
         Socket socket;  // of all kinds but `queue`
         std::unique_ptr<Queue> queue;
+        bool waits_for_room = false;  // to tell more
     };
+
+    void look_for_room(std::uint32_t number, Source& source);
 
     void watch(Kind kind, Socket socket);
     Status receive_from(std::uint32_t number, Handoff& handoff);
@@ -99,14 +106,16 @@ class Intake::Sources {
     Status accept_connection(const Socket& listener, Handoff& handoff);
     Status drain();
 
+    Delivery delivery_;
     Socket epoll_{epoll_create1(EPOLL_CLOEXEC)};
     Socket spare_{open("/dev/null", O_RDONLY | O_CLOEXEC)};  // see accept_from()
     std::unordered_map<std::uint32_t, Source> sources_;
-    std::uint32_t last_ = 0;       // the numbers of sources begin with 1
-    std::uint32_t inherited_ = 0;  // the queue whose end means drain
+    std::uint32_t last_ = 0;        // the numbers of sources begin with 1
+    std::uint32_t inherited_ = 0;   // the queue whose end means drain
+    std::uint32_t unfinished_ = 0;  // the queue that has more of what came together; 0: none
 };
 
-Intake::Sources::Sources() {
+Intake::Sources::Sources(Delivery delivery) : delivery_(delivery) {
     watch(Kind::drain_signal, open_drain_signal());
     const int end = listen_fds_start + announced_fds();
     for (int fd = 0; fd < end; fd = fd == 0 ? listen_fds_start : fd + 1) {
@@ -132,7 +141,7 @@ void Intake::Sources::watch(Kind kind, Socket socket) {
     if (kind != Kind::queue) fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
     Source source{kind, {}, {}};
     if (kind == Kind::queue) {
-        source.queue = std::make_unique<Queue>(std::move(socket));
+        source.queue = std::make_unique<Queue>(std::move(socket), delivery_);
         source.queue->hello();
     } else {
         source.socket = std::move(socket);
@@ -146,6 +155,7 @@ bool Intake::Sources::empty() const { return sources_.size() < 2; }  // there is
 
 Status Intake::Sources::receive(Handoff& handoff) {
     handoff = Handoff{};
+    if (unfinished_ != 0) return receive_from(unfinished_, handoff);
     epoll_event event;
     // One at a time: what stays readable goes to the end of the kernel's list, so each has its
     // turn.
@@ -172,6 +182,8 @@ Status Intake::Sources::receive_from(std::uint32_t number, Handoff& handoff) {
     }
     const Status status = source.queue->receive(handoff);
     handoff.ticket.queue = number;
+    unfinished_ = source.queue->has_more() ? number : 0;
+    look_for_room(number, source);
     if (status != Status::drained) return status;
     if (number == inherited_) return drain();
     sources_.erase(number);
@@ -220,12 +232,32 @@ Status Intake::Sources::drain() {
     return Status::drained;
 }
 
-Queue* Intake::Sources::queue_of(const Ticket& ticket) {
-    const auto found = sources_.find(ticket.queue);
-    return found == sources_.end() ? nullptr : found->second.queue.get();
+// fd() is readable then, and receive() tells it.
+void Intake::Sources::look_for_room(std::uint32_t number, Source& source) {
+    if (source.queue->has_unsent() == source.waits_for_room) return;
+    source.waits_for_room = !source.waits_for_room;
+    epoll_event event{.events = source.waits_for_room ? EPOLLIN | EPOLLOUT : EPOLLIN,
+                      .data = {.u32 = number}};
+    epoll_ctl(epoll_.fd(), EPOLL_CTL_MOD, source.queue->fd(), &event);
 }
 
-Intake::Intake() : sources_(std::make_unique<Sources>()) {}
+template <class Work>
+void Intake::Sources::with_queue_of(const Ticket& ticket, Work work) {
+    const auto found = sources_.find(ticket.queue);
+    if (found == sources_.end() || !found->second.queue) return;
+    work(*found->second.queue);
+    if (delivery_ == Delivery::single) look_for_room(found->first, found->second);
+}
+
+void Intake::Sources::flush() {
+    for (auto& [number, source] : sources_)
+        if (source.queue) {
+            source.queue->flush();
+            look_for_room(number, source);
+        }
+}
+
+Intake::Intake(Delivery delivery) : sources_(std::make_unique<Sources>(delivery)) {}
 Intake::Intake(Intake&&) noexcept = default;
 Intake& Intake::operator=(Intake&&) noexcept = default;
 Intake::~Intake() = default;
@@ -246,13 +278,19 @@ int Intake::fd() const { return sources_->fd(); }
 
 Status Intake::receive(Handoff& handoff) { return sources_->receive(handoff); }
 
+bool Intake::has_more() const { return sources_->has_more(); }
+
+void Intake::flush() { sources_->flush(); }
+
 void Intake::taken(Ticket& ticket) {
-    if (Queue* const queue = sources_->queue_of(ticket)) queue->taken(ticket);
+    sources_->with_queue_of(ticket, [&](Queue& queue) { queue.taken(ticket); });
 }
 
 Status Intake::return_socket(Ticket& ticket, int client, std::string_view unread) {
-    Queue* const queue = sources_->queue_of(ticket);
-    return queue ? queue->return_socket(ticket, client, unread) : Status::not_returnable;
+    Status status = Status::not_returnable;
+    sources_->with_queue_of(
+        ticket, [&](Queue& queue) { status = queue.return_socket(ticket, client, unread); });
+    return status;
 }
 
 void Intake::refuse(Handoff handoff, int status, std::string_view reason) {

@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <utility>
 
@@ -149,67 +150,121 @@ void Socket::end_connection() {
     close();
 }
 
-Queue::Queue(Socket socket)
+Queue::Queue(Socket socket, Delivery delivery)
     : socket_(std::move(socket)),
+      delivery_(delivery),
       buffer_(std::make_unique<std::uint8_t[]>(process::handoff_message_max)) {}
 
-void Queue::hello() { tell(HandoffKind::hello, 0); }
-
-void Queue::taken(Ticket& ticket) {
-    if (std::exchange(ticket.wants_taken, false)) tell(HandoffKind::taken, ticket.id);
+void Queue::hello() {
+    const bool batches = delivery_ == Delivery::batches;
+    tell({.kind = HandoffKind::hello,
+          .flags = batches ? process::handoff_takes_batches : std::uint16_t(0)});
+    flush();
 }
 
-void Queue::tell(HandoffKind kind, std::uint64_t id) {
-    if (unsent_.size() == unsent_max) unsent_.pop_front();
-    unsent_.push_back({kind, id});
-    flush();
+void Queue::taken(Ticket& ticket) {
+    if (std::exchange(ticket.wants_taken, false))
+        tell({.kind = HandoffKind::taken, .id = ticket.id});
+}
+
+// `empty`: there are too many notes already.
+Status Queue::tell(const HandoffRecord& note) {
+    if (unsent_.size() == unsent_max) flush();
+    if (unsent_.size() == unsent_max) return Status::empty;
+    unsent_.push_back(note);
+    if (delivery_ == Delivery::single || unsent_.size() >= process::handoff_batch_max) flush();
+    return Status::ok;
 }
 
 void Queue::flush() {
     while (!unsent_.empty()) {
-        const HandoffRecord record{.kind = unsent_.front().kind, .id = unsent_.front().id};
-        std::array<std::uint8_t, process::handoff_header_size> header;
-        encode_handoff(record, header);
-        const Status status = from(process::send_message(fd(), header, {}, {}));
+        std::array<std::uint8_t, process::handoff_batch_max * process::handoff_header_size> notes;
+        const std::size_t count = std::min(unsent_.size(), process::handoff_batch_max);
+        for (std::size_t i = 0; i < count; ++i)
+            encode_handoff(unsent_[i], std::span(notes)
+                                           .subspan(i * process::handoff_header_size)
+                                           .first<process::handoff_header_size>());
+        const auto message = std::span(notes).first(count * process::handoff_header_size);
+        const Status status = from(process::send_message(fd(), message, {}, {}));
         if (status == Status::empty) return;
-        if (status == Status::ok)
-            unsent_.pop_front();
-        else
-            unsent_.clear();  // the server has gone, nobody is left to be told
+        if (status != Status::ok) return unsent_.clear();  // the server has gone
+        unsent_.erase(unsent_.begin(), unsent_.begin() + std::ptrdiff_t(count));
     }
 }
 
 Status Queue::receive(Handoff& handoff) {
-    flush();
     handoff = Handoff{};
+    if (!has_more()) {
+        flush();
+        if (const Status status = receive_message(); status != Status::ok) return status;
+    }
+    return next(handoff);
+}
+
+Status Queue::receive_message() {
     process::ReceivedMessage message;
     const auto error =
         process::receive_message(fd(), {buffer_.get(), process::handoff_message_max}, message);
-    if (error != PassingError::none) return from(error);
-    return fill(handoff, message);
+    // If some came, the others may find room the next time.
+    const std::span<const std::uint8_t> bytes(buffer_.get(), message.size);
+    const std::size_t needed = process::handoff_fds_needed(bytes);
+    const bool some_came = error == PassingError::truncated_fds && message.fds.count() > 0 &&
+                           message.fds.count() < needed;
+    if (error != PassingError::none && !some_came) return from(error);
+    fds_ = std::move(message.fds);
+    // Which worker holds them: before anything can happen to us.
+    for (std::size_t i = 0; i < fds_.count(); ++i) fcntl(fds_[i], F_SETOWN, getpid());
+    reader_ = process::HandoffReader(bytes, some_came ? needed : fds_.count());
+    return Status::ok;
 }
 
-Status Queue::fill(Handoff& handoff, process::ReceivedMessage& message) {
+// What is refused loses its fds, and if it is not known where the next record begins, the whole
+// rest of the message.
+Status Queue::next(Handoff& handoff) {
     HandoffRecord record;
-    const Status status =
-        from(decode_handoff({buffer_.get(), message.size}, message.fds.count(), record));
-    if (status != Status::ok) return status;
+    Status status = from(reader_.next(record));
+    if (status == Status::ok) {
+        status = fill(handoff, record);
+        for (std::size_t i = 0; i < record.fds_expected(); ++i)
+            Socket(fds_.release(reader_.first_fd() + i)).close();
+    }
+    if (!has_more()) fds_.close_all();
+    return status;
+}
+
+Status Queue::fill(Handoff& handoff, const HandoffRecord& record) {
     if (record.kind != HandoffKind::request) return Status::not_for_workers;
-    if (!is_stream_socket(message.fds[0])) return Status::not_a_socket;
+    const std::size_t client = reader_.first_fd();
+    if (client + record.fds_expected() > fds_.count()) return ask_again(record);
+    if (!is_stream_socket(fds_[client])) return Status::not_a_socket;
 
     if (record.in_memfd()) {
         handoff.data.resize(record.data_length);
-        if (!read_memfd(message.fds[1], handoff.data)) return Status::short_memfd;
+        if (!read_memfd(fds_[client + 1], handoff.data)) return Status::short_memfd;
     } else {
-        const auto* data = reinterpret_cast<const char*>(&buffer_[process::handoff_header_size]);
-        handoff.data.assign(data, record.data_length);
+        handoff.data.assign(reinterpret_cast<const char*>(reader_.data().data()),
+                            record.data_length);
     }
     handoff.head_length = record.head_length;
     handoff.raw_stage = record.raw_stage();
     handoff.ticket = {record.id, record.socket_index, 0, record.wants_taken()};
-    handoff.client = Socket(message.fds.release(0));
-    fcntl(handoff.client.fd(), F_SETOWN, getpid());  // which worker holds it
+    handoff.client = Socket(fds_.release(client));
     return Status::ok;
+}
+
+// The request came without its socket. If the server still has it, it will send it again.
+Status Queue::ask_again(const HandoffRecord& record) {
+    if (record.wants_taken() && !record.in_memfd()) {
+        std::array<std::uint8_t, process::handoff_header_size> header;
+        process::encode_handoff({.kind = HandoffKind::return_socket,
+                                 .flags = process::handoff_without_socket,
+                                 .id = record.id,
+                                 .socket_index = record.socket_index,
+                                 .data_length = record.data_length},
+                                header);
+        process::send_message(fd(), header, reader_.data(), {});
+    }
+    return Status::truncated_fds;
 }
 
 Status Queue::return_socket(Ticket& ticket, int client, std::string_view unread) {
@@ -217,9 +272,16 @@ Status Queue::return_socket(Ticket& ticket, int client, std::string_view unread)
                          .id = ticket.id,
                          .socket_index = ticket.socket_index,
                          .data_length = unread.size()};
-    Socket memfd;
     // The server still has its own descriptor, and takes it if nothing can be lost with ours.
-    if (ticket.wants_taken && unread.empty()) record.flags = process::handoff_without_socket;
+    if (ticket.wants_taken && unread.empty()) {
+        record.flags = process::handoff_without_socket;
+        if (delivery_ == Delivery::batches) {
+            const Status status = tell(record);
+            if (status == Status::ok) ticket.wants_taken = false;
+            return status;
+        }
+    }
+    Socket memfd;
     if (unread.size() > process::handoff_inline_max) {
         if (unread.size() > process::handoff_memfd_max) return Status::bad_lengths;
         memfd = memfd_with(unread);

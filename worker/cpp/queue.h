@@ -15,29 +15,37 @@ namespace fdworker {
 class Queue {
   public:
     // `socket`: a connected unix SOCK_SEQPACKET socket; its flags are not changed.
-    explicit Queue(Socket socket);
+    Queue(Socket socket, Delivery delivery);
+    Queue(const Queue&) = delete;
+    ~Queue() { flush(); }
 
     int fd() const { return socket_.fd(); }
 
     // "This process says taken." Once per process, before the first receive().
     void hello();
     Status receive(Handoff& handoff);
+    // True if receive() has something that came with what it returned last.
+    bool has_more() const { return !reader_.done(); }
     void taken(Ticket& ticket);
     Status return_socket(Ticket& ticket, int client, std::string_view unread = {});
-    // Sends notes that had no room before. receive() does it too.
+    // Sends what is still to be told, as far as there is room. receive() does it too.
     void flush();
+    // True if something is still to be told.
+    bool has_unsent() const { return !unsent_.empty(); }
 
   private:
-    Status fill(Handoff& handoff, process::ReceivedMessage& message);
-    void tell(process::HandoffKind kind, std::uint64_t id);
+    Status receive_message();
+    Status next(Handoff& handoff);
+    Status fill(Handoff& handoff, const process::HandoffRecord& record);
+    Status ask_again(const process::HandoffRecord& record);
+    Status tell(const process::HandoffRecord& note);
 
     Socket socket_;
-    std::unique_ptr<std::uint8_t[]> buffer_;
-    struct Note {
-        process::HandoffKind kind;
-        std::uint64_t id;
-    };
-    std::deque<Note> unsent_;  // bounded: the oldest is dropped
+    Delivery delivery_;
+    std::unique_ptr<std::uint8_t[]> buffer_;     // of the message that was received last
+    process::ReceivedFds fds_;                   // that came with it and have no owner yet
+    process::HandoffReader reader_;              // where in it we are
+    std::deque<process::HandoffRecord> unsent_;  // notes: no data, no fds; bounded
 };
 
 }  // namespace fdworker

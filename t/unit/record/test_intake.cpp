@@ -13,6 +13,7 @@
 
 #include <cstring>
 #include <string>
+#include <vector>
 
 #include "process/fd_passing.h"
 #include "process/handoff_record.h"
@@ -52,6 +53,26 @@ Socket hand_over(int server) {
     const auto* data = reinterpret_cast<const std::uint8_t*>(request.data());
     ck_assert(send_message(server, header, {data, request.size()}, {&fd, 1}) == PassingError::none);
     return std::move(connection.ours);
+}
+
+// Hands over so many connections in one message; their clients leave.
+void hand_over_together(int server, int count) {
+    std::string message;
+    std::vector<Socket> connections;
+    std::vector<int> fds;
+    for (int i = 0; i < count; ++i) {
+        const HandoffRecord record{.flags = handoff_wants_taken,
+                                   .id = std::uint64_t(i + 1),
+                                   .head_length = std::uint32_t(request.size()),
+                                   .data_length = request.size()};
+        std::uint8_t header[handoff_header_size];
+        encode_handoff(record, header);
+        message.append(reinterpret_cast<const char*>(header), sizeof header).append(request);
+        connections.push_back(std::move(Pair(SOCK_STREAM).theirs));
+        fds.push_back(connections.back().fd());
+    }
+    const auto* bytes = reinterpret_cast<const std::uint8_t*>(message.data());
+    ck_assert(send_message(server, {bytes, message.size()}, {}, fds) == PassingError::none);
 }
 
 HandoffKind told(int server) {
@@ -273,6 +294,88 @@ START_TEST(without_descriptors_a_connection_is_closed_and_wakes_nobody_for_ever)
 }
 END_TEST
 
+START_TEST(what_came_together_comes_before_everything_else) {
+    Pair queue(SOCK_SEQPACKET);
+    dup2(queue.theirs.fd(), 0);
+    Intake intake(fdworker::Delivery::batches);
+    ck_assert(told(queue.ours.fd()) == HandoffKind::hello);
+    hand_over_together(queue.ours.fd(), 3);
+    raise(SIGTERM);
+    Handoff handoff;
+    Status status;
+    int received = 0;
+    while ((status = intake.receive(handoff)) == Status::ok) {
+        ++received;
+        intake.taken(handoff.ticket);
+        ck_assert(!readable(queue.ours.fd()));
+    }
+    // The signal may have been seen first: then the siblings have all of them.
+    ck_assert(received == 0 || received == 3);
+    ck_assert(status == Status::drained && !intake.has_more());
+    intake.flush();
+    ck_assert_int_eq(readable(queue.ours.fd()), received > 0);
+}
+END_TEST
+
+START_TEST(has_more_says_what_the_fd_does_not) {
+    Pair queue(SOCK_SEQPACKET);
+    dup2(queue.theirs.fd(), 0);
+    Intake intake(fdworker::Delivery::batches);
+    hand_over_together(queue.ours.fd(), 3);
+    Handoff handoff;
+    for (const bool more : {true, true, false}) {
+        ck_assert(intake.receive(handoff) == Status::ok);
+        ck_assert_uint_eq(handoff.ticket.queue, 2);  // after the signal
+        ck_assert(!readable(intake.fd()));
+        ck_assert_int_eq(intake.has_more(), more);
+    }
+    ck_assert(intake.receive(handoff) == Status::empty);
+}
+END_TEST
+
+// Takes all that was told: how many records.
+std::size_t told_by_now(int server) {
+    std::uint8_t buffer[handoff_message_max];
+    ReceivedMessage message;
+    std::size_t told = 0;
+    while (receive_message(server, buffer, message) == PassingError::none)
+        told += message.size / handoff_header_size;
+    return told;
+}
+
+void check_notes_without_room(fdworker::Delivery delivery) {
+    Pair queue(SOCK_SEQPACKET);
+    dup2(queue.theirs.fd(), 0);
+    Intake intake(delivery);
+    constexpr unsigned notes = 4000;  // with few in a message more than the queue holds
+    for (unsigned id = 1; id <= notes; ++id) {
+        fdworker::Ticket ticket{.id = id, .queue = 2, .wants_taken = true};  // 1 is the signal
+        intake.taken(ticket);
+        if (id % 3 == 0) intake.flush();
+    }
+    intake.flush();
+    ck_assert(!readable(intake.fd()));
+    std::size_t told = told_by_now(queue.ours.fd());
+    ck_assert_uint_lt(told, notes);
+    for (int turns = 0; readable(intake.fd()); ++turns) {
+        ck_assert_int_lt(turns, 100);  // then it is silent
+        Handoff handoff;
+        ck_assert(intake.receive(handoff) == Status::empty);
+        told += told_by_now(queue.ours.fd());
+    }
+    ck_assert_uint_eq(told, notes + 1);  // and hello
+}
+
+START_TEST(a_note_without_room_goes_out_when_there_is_some) {
+    check_notes_without_room(fdworker::Delivery::single);
+}
+END_TEST
+
+START_TEST(notes_without_room_go_out_when_there_is_some) {
+    check_notes_without_room(fdworker::Delivery::batches);
+}
+END_TEST
+
 START_TEST(a_refusal_is_a_whole_response_and_ends_the_connection) {
     Pair queue(SOCK_SEQPACKET);
     Intake intake;
@@ -306,5 +409,8 @@ int main() {
          a_stale_socket_file_is_replaced_and_one_in_use_is_not,
          listening_sockets_are_inherited_by_listen_fds,
          without_descriptors_a_connection_is_closed_and_wakes_nobody_for_ever,
+         what_came_together_comes_before_everything_else, has_more_says_what_the_fd_does_not,
+         a_note_without_room_goes_out_when_there_is_some,
+         notes_without_room_go_out_when_there_is_some,
          a_refusal_is_a_whole_response_and_ends_the_connection});
 }

@@ -5,9 +5,11 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 #include <string>
 #include <vector>
@@ -19,6 +21,7 @@
 // clang-format on
 
 using namespace process;
+using fdworker::Delivery;
 using fdworker::Status;
 
 namespace {
@@ -35,8 +38,11 @@ int open_fds() {
 
 // A server's end, a worker's queue, and a client's connection to hand over.
 struct Bench {
+    explicit Bench(Delivery delivery = Delivery::single)
+        : queue(fdworker::Socket(connect_queue()), delivery) {}
+
     int server = -1, client = -1, accepted = -1;
-    fdworker::Queue queue{fdworker::Socket(connect_queue())};
+    fdworker::Queue queue;
 
     int connect_queue() {
         int ends[2];
@@ -67,14 +73,39 @@ struct Bench {
                 .head_length = std::uint32_t(request.size()),
                 .data_length = request.size()};
     }
-    // What the worker told the server.
-    HandoffRecord told(ReceivedMessage& message) {
+    // What the worker told the server in one message; `message` keeps the fds.
+    std::vector<HandoffRecord> told_together(ReceivedMessage& message) {
         std::uint8_t buffer[handoff_message_max];
         ck_assert(receive_message(server, buffer, message) == PassingError::none);
-        HandoffRecord record;
-        ck_assert(decode_handoff({buffer, message.size}, message.fds.count(), record) ==
-                  HandoffError::none);
-        return record;
+        HandoffReader reader({buffer, message.size}, message.fds.count());
+        std::vector<HandoffRecord> records;
+        while (!reader.done()) ck_assert(reader.next(records.emplace_back()) == HandoffError::none);
+        return records;
+    }
+    HandoffRecord told(ReceivedMessage& message) {
+        const auto records = told_together(message);
+        ck_assert_uint_eq(records.size(), 1);
+        return records[0];
+    }
+    bool told_nothing() {
+        std::uint8_t buffer[handoff_header_size];
+        ReceivedMessage message;
+        return receive_message(server, buffer, message) == PassingError::would_block;
+    }
+    // One message: a request for each id, 0 for a record that is no request.
+    void send_together(const std::vector<std::uint64_t>& ids, std::uint16_t flags = 0) {
+        std::string message;
+        for (const std::uint64_t id : ids) {
+            HandoffRecord one = id ? record() : HandoffRecord{.kind = HandoffKind::hello};
+            one.id = id;
+            if (id) one.flags = flags;
+            std::uint8_t header[handoff_header_size];
+            encode_handoff(one, header);
+            message.append(reinterpret_cast<const char*>(header), sizeof header);
+            if (id) message += request;
+        }
+        const auto requests = ids.size() - std::size_t(std::count(ids.begin(), ids.end(), 0));
+        send_bytes({}, message, std::vector<int>(requests, accepted));
     }
     void good_one_arrives() {
         send(record(), request, {accepted});
@@ -190,8 +221,7 @@ START_TEST(taken_is_said_once_and_only_if_wanted) {
     ck_assert(bench.told(message).kind == HandoffKind::hello);
     const HandoffRecord taken = bench.told(message);
     ck_assert(taken.kind == HandoffKind::taken && taken.id == 9);
-    std::uint8_t buffer[64];
-    ck_assert(receive_message(bench.server, buffer, message) == PassingError::would_block);
+    ck_assert(bench.told_nothing());
 }
 END_TEST
 
@@ -201,11 +231,163 @@ START_TEST(a_note_without_room_goes_out_later) {
         fdworker::Ticket ticket{.id = std::uint64_t(id), .wants_taken = true};
         bench.queue.taken(ticket);
     }
-    for (std::uint64_t id = 1; id <= 1000; ++id) {
+    std::uint64_t last = 0;
+    while (last < 1000) {
         ReceivedMessage message;
-        ck_assert_uint_eq(bench.told(message).id, id);
+        for (const HandoffRecord& note : bench.told_together(message))
+            ck_assert_uint_eq(note.id, ++last);
         bench.queue.flush();
     }
+    ck_assert(bench.told_nothing());
+}
+END_TEST
+
+START_TEST(what_comes_together_is_claimed_at_once_and_received_one_by_one) {
+    Bench bench(Delivery::batches);
+    const int before = open_fds();
+    bench.send_together({7, 8, 9});
+    for (const std::uint64_t id : {7u, 8u, 9u}) {
+        fdworker::Handoff handoff;
+        ck_assert(bench.queue.receive(handoff) == Status::ok);
+        ck_assert_uint_eq(handoff.ticket.id, id);
+        ck_assert(handoff.data == request);
+        ck_assert_int_eq(send(handoff.client.fd(), &id, 1, 0), 1);
+        ck_assert_int_eq(fcntl(bench.accepted, F_GETOWN), getpid());
+        ck_assert_int_eq(bench.queue.has_more(), id < 9);
+    }
+    ck_assert_int_eq(open_fds(), before);
+    bench.good_one_arrives();
+}
+END_TEST
+
+START_TEST(a_bad_record_among_others_costs_only_itself) {
+    Bench bench(Delivery::batches);
+    const int before = open_fds();
+    bench.send_together({7, 0, 9});
+    fdworker::Handoff handoff;
+    ck_assert(bench.queue.receive(handoff) == Status::ok);
+    ck_assert(bench.queue.receive(handoff) == Status::not_for_workers);
+    ck_assert(bench.queue.receive(handoff) == Status::ok);
+    ck_assert_uint_eq(handoff.ticket.id, 9);
+    handoff.client.close();
+    ck_assert_int_eq(open_fds(), before);
+}
+END_TEST
+
+START_TEST(where_the_next_record_begins_is_lost_and_so_is_the_rest) {
+    Bench bench(Delivery::batches);
+    const int before = open_fds();
+    bench.send(bench.record(), request + std::string(handoff_header_size, 'x'),
+               {bench.accepted, bench.accepted, bench.accepted});
+    fdworker::Handoff handoff;
+    ck_assert(bench.queue.receive(handoff) == Status::ok);
+    ck_assert(bench.queue.receive(handoff) == Status::bad_magic);
+    ck_assert(!bench.queue.has_more());
+    handoff.client.close();
+    ck_assert_int_eq(open_fds(), before);
+    bench.good_one_arrives();
+}
+END_TEST
+
+// No more descriptors than `more` above those that are open, as long as it lives.
+struct FewDescriptors {
+    explicit FewDescriptors(int more) {
+        const int next = dup(0);
+        close(next);
+        getrlimit(RLIMIT_NOFILE, &old);
+        const rlimit few = {rlim_t(next + more), old.rlim_max};
+        setrlimit(RLIMIT_NOFILE, &few);
+    }
+    ~FewDescriptors() { setrlimit(RLIMIT_NOFILE, &old); }
+    rlimit old;
+};
+
+START_TEST(sockets_that_find_no_descriptor_are_asked_for_again) {
+    Bench bench(Delivery::batches);
+    const int before = open_fds();
+    bench.send_together({7, 8, 9}, handoff_wants_taken);
+    fdworker::Handoff first, other;
+    {
+        const FewDescriptors few(1);
+        ck_assert(bench.queue.receive(first) == Status::ok);
+        ck_assert_uint_eq(first.ticket.id, 7);
+        ck_assert(bench.queue.receive(other) == Status::truncated_fds);
+        ck_assert(bench.queue.receive(other) == Status::truncated_fds);
+        ck_assert(!bench.queue.has_more());
+    }
+    for (const std::uint64_t id : {8u, 9u}) {
+        ReceivedMessage message;
+        const HandoffRecord asked = bench.told(message);
+        ck_assert(asked.kind == HandoffKind::return_socket && asked.without_socket());
+        ck_assert_uint_eq(asked.id, id);
+        ck_assert_uint_eq(asked.data_length, request.size());
+    }
+    // If none came there is no hope: to ask again would be to ask for ever.
+    bench.send_together({7, 8}, handoff_wants_taken);
+    {
+        const FewDescriptors few(0);
+        ck_assert(bench.queue.receive(other) == Status::truncated_fds);
+        ck_assert(bench.queue.receive(other) == Status::empty);
+    }
+    ck_assert(bench.told_nothing());
+    first.client.close();
+    ck_assert_int_eq(open_fds(), before);
+}
+END_TEST
+
+START_TEST(word_goes_out_at_the_end) {
+    Bench bench(Delivery::batches);
+    {
+        int ends[2];
+        ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), 0);
+        close(bench.server);
+        bench.server = ends[0];
+        fdworker::Queue queue(fdworker::Socket(ends[1]), Delivery::batches);
+        fdworker::Ticket ticket{.id = 9, .queue = 1, .wants_taken = true};
+        ck_assert(queue.return_socket(ticket, bench.accepted) == Status::ok);
+        ck_assert(bench.told_nothing());
+    }
+    ReceivedMessage message;
+    ck_assert_uint_eq(bench.told(message).id, 9);
+}
+END_TEST
+
+START_TEST(a_worker_that_ends_closes_what_it_has_not_looked_at) {
+    const int before = open_fds();
+    {
+        Bench bench(Delivery::batches);
+        bench.send_together({7, 8, 9});
+        fdworker::Handoff handoff;
+        ck_assert(bench.queue.receive(handoff) == Status::ok);
+    }
+    ck_assert_int_eq(open_fds(), before);
+}
+END_TEST
+
+START_TEST(with_batches_word_goes_out_together_at_the_flush) {
+    Bench bench(Delivery::batches);
+    ReceivedMessage message;
+    bench.queue.hello();
+    ck_assert(bench.told(message).takes_batches());
+    for (std::uint64_t id = 1; id <= handoff_batch_max + 2; ++id) {
+        fdworker::Ticket ticket{.id = id, .socket_index = 3, .queue = 1, .wants_taken = true};
+        if (id % 2)
+            bench.queue.taken(ticket);
+        else
+            ck_assert(bench.queue.return_socket(ticket, bench.accepted) == Status::ok);
+        ck_assert(!ticket.wants_taken);
+    }
+    // So many go out by themselves.
+    ck_assert_uint_eq(bench.told_together(message).size(), handoff_batch_max);
+    ck_assert(bench.told_nothing());
+    bench.queue.flush();
+    const auto rest = bench.told_together(message);
+    ck_assert_uint_eq(rest.size(), 2);
+    ck_assert(rest[0].kind == HandoffKind::taken && rest[0].id == handoff_batch_max + 1);
+    ck_assert(rest[1].kind == HandoffKind::return_socket && rest[1].without_socket());
+    ck_assert_uint_eq(rest[1].socket_index, 3);
+    bench.queue.flush();
+    ck_assert(bench.told_nothing());
 }
 END_TEST
 
@@ -229,7 +411,7 @@ START_TEST(a_socket_is_returned_with_its_unread_bytes) {
 END_TEST
 
 START_TEST(a_full_queue_returns_nothing_and_keeps_the_ticket) {
-    Bench bench;
+    Bench bench(_i ? Delivery::batches : Delivery::single);
     fdworker::Ticket ticket{.id = 9, .socket_index = 3, .queue = 1, .wants_taken = true};
     Status status = Status::ok;
     for (int i = 0; i < 100000 && status == Status::ok; ++i) {
@@ -238,6 +420,7 @@ START_TEST(a_full_queue_returns_nothing_and_keeps_the_ticket) {
     }
     ck_assert(status == Status::empty);
     ck_assert(ticket.wants_taken);
+    bench.queue.taken(ticket);  // has no room either: dropped
 }
 END_TEST
 
@@ -264,8 +447,15 @@ int main() {
     tcase_add_test(tests, credentials_before_the_fds_do_not_matter);
     tcase_add_test(tests, taken_is_said_once_and_only_if_wanted);
     tcase_add_test(tests, a_note_without_room_goes_out_later);
+    tcase_add_test(tests, what_comes_together_is_claimed_at_once_and_received_one_by_one);
+    tcase_add_test(tests, a_bad_record_among_others_costs_only_itself);
+    tcase_add_test(tests, where_the_next_record_begins_is_lost_and_so_is_the_rest);
+    tcase_add_test(tests, sockets_that_find_no_descriptor_are_asked_for_again);
+    tcase_add_test(tests, word_goes_out_at_the_end);
+    tcase_add_test(tests, a_worker_that_ends_closes_what_it_has_not_looked_at);
+    tcase_add_test(tests, with_batches_word_goes_out_together_at_the_flush);
     tcase_add_test(tests, a_socket_is_returned_with_its_unread_bytes);
-    tcase_add_test(tests, a_full_queue_returns_nothing_and_keeps_the_ticket);
+    tcase_add_loop_test(tests, a_full_queue_returns_nothing_and_keeps_the_ticket, 0, 2);
     tcase_add_test(tests, the_end_of_the_queue_means_drain);
     suite_add_tcase(suite, tests);
     SRunner* runner = srunner_create(suite);
