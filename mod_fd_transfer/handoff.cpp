@@ -159,14 +159,14 @@ handler_t hand_over(Pending& pending, const PluginData* p) {
     return wait(pending);
 }
 
-// A request that was claimed. Those whose connections lighttpd keeps are handed over one after the
-// other at the end of the event loop's turn: then a worker is woken once for all of them, not
-// between any two.
+// A request that was claimed. Those whose connections lighttpd keeps are handed over at the end of
+// the event loop's turn, together if the workers like that: then a worker is woken once for all of
+// them, not between any two.
 handler_t begin(Pending& pending, const PluginData* p) {
     if (pending.data.empty()) write_head(pending.request, pending.data);
     pending.head_length = pending.data.size();
     if (!pending.service->keeps_connections()) return hand_over(pending, p);
-    pending.state = Pending::State::put_off;
+    pending.service->put_off(pending);
     keep_interest(pending.request->con);
     joblist_append(pending.request->con);
     return HANDLER_WAIT_FOR_EVENT;
@@ -181,15 +181,20 @@ uint32_t socket_index(const connection* con) {
     return index;
 }
 
-Outcome send_pending(Pending& pending) {
-    request_st* const r = pending.request;
-    append_queue(pending.data, *r->con->read_queue);
-    const Outcome outcome =
-        pending.service->send(r, bytes(pending.data), pending.head_length, pending.untaken);
-    if (outcome == Outcome::held)
-        drop_read_bytes(r->con);  // now: the connection may come back in this very turn
+void gather(Pending& pending) { append_queue(pending.data, *pending.request->con->read_queue); }
+
+void after_attempt(Pending& pending, bool held) {
+    if (held)
+        drop_read_bytes(pending.request->con);
     else
         pending.data.resize(pending.head_length);
+}
+
+Outcome send_pending(Pending& pending) {
+    gather(pending);
+    const Outcome outcome = pending.service->send(pending.request, bytes(pending.data),
+                                                  pending.head_length, pending.untaken);
+    after_attempt(pending, outcome == Outcome::held);
     return outcome;
 }
 
@@ -233,7 +238,9 @@ handler_t handle_subrequest(request_st* r, void* plugin_data) {
         case Pending::State::claimed:
             return begin(*pending, p);
         case Pending::State::put_off:
-            return hand_over(*pending, p);
+            pending->service->send_put_off();
+            if (pending->state == Pending::State::put_off) return hand_over(*pending, p);
+            return stay(*pending, p);
         case Pending::State::waiting:
             return HANDLER_WAIT_FOR_EVENT;
         case Pending::State::held:

@@ -25,6 +25,12 @@ handler_t handle_request_reset(request_st* r, void* plugin_data);
 // Which of the server's listening sockets this connection came from.
 uint32_t socket_index(const connection* con);
 
+// Before a request is sent: what was read after its head joins the data. And afterwards: if the
+// connection is kept, lighttpd drops what it has read, now, since the connection may come back in
+// this very turn; otherwise all is as before.
+void gather(Pending& pending);
+void after_attempt(Pending& pending, bool held);
+
 // Sends a request that has been waiting.
 Service::Outcome send_pending(Pending& pending);
 

@@ -22,8 +22,10 @@ class Recovery {
           returned_(returned),
           last_received_(settings.spawned() ? 1 : size_t(settings.workers)) {}
 
-    // Whether one more request may be kept.
-    bool has_room() const { return untaken_.size() < size_t(settings_.max_untaken); }
+    // Whether so many more requests may be kept.
+    bool has_room(size_t more) const {
+        return untaken_.size() + more <= size_t(settings_.max_untaken);
+    }
     // A request that has been sent; it stays the caller's.
     void keep(Pending& pending);
     // The worker has begun to answer, or returned the connection. nullptr: no such hand-off (it

@@ -30,7 +30,7 @@ bool Service::read_reply(Line& line) {
     switch (const process::PassingError error =
                 process::receive_message(line.channel.fd(), buffer, received)) {
         case process::PassingError::none:
-            take_reply(line, {buffer, received.size}, received);
+            take_replies(line, received);
             return true;
         case process::PassingError::would_block:
             return false;
@@ -51,48 +51,62 @@ bool Service::read_reply(Line& line) {
     }
 }
 
-void Service::take_reply(Line& line, std::span<const uint8_t> message,
-                         process::ReceivedMessage& received) {
-    process::HandoffRecord record;
-    const process::HandoffError error =
-        process::decode_handoff(message, received.fds.count(), record);
-    if (error != process::HandoffError::none)
-        return reject(process::handoff_error_text(error), received.sender);
+void Service::take_replies(Line& line, process::ReceivedMessage& received) {
+    process::HandoffReader reader({buffer, received.size}, received.fds.count());
+    do {
+        process::HandoffRecord record;
+        const process::HandoffError error = reader.next(record);
+        if (error != process::HandoffError::none)
+            return reject(process::handoff_error_text(error), received.sender);
+        take_reply(line, record, reader, received);
+    } while (!reader.done());
+}
+
+void Service::take_reply(Line& line, const process::HandoffRecord& record,
+                         const process::HandoffReader& reader, process::ReceivedMessage& received) {
     switch (record.kind) {
         case process::HandoffKind::hello:
             // Of a worker in another pid namespace we could not see whether it lives.
             if (received.sender > 0) line.fuller = true;
+            (record.takes_batches() ? line.batches : line.singles) = true;
             break;
         case process::HandoffKind::taken:
             ++statistics_[Statistics::taken];
             if (Pending* const pending = recovery_.hear_of(record.id)) recovery_.let_go(*pending);
             break;
         case process::HandoffKind::return_socket:
-            take_back(record, message.subspan(process::handoff_header_size), received.fds,
-                      received.sender);
+            if (const char* const fault = take_back(record, reader, received.fds))
+                reject(fault, received.sender);
             break;
         default:
             reject("the record is of a kind that only the server sends", received.sender);
     }
 }
 
-void Service::take_back(const process::HandoffRecord& record, std::span<const uint8_t> message,
-                        process::ReceivedFds& fds, pid_t sender) {
+// What is wrong with it, or nullptr.
+const char* Service::take_back(const process::HandoffRecord& record,
+                               const process::HandoffReader& reader, process::ReceivedFds& fds) {
+    const size_t socket = reader.first_fd();
+    std::span<const uint8_t> unread = reader.data();
     std::string from_memfd;
     if (record.in_memfd()) {
         from_memfd.resize(size_t(record.data_length));
-        if (pread(fds[1], from_memfd.data(), from_memfd.size(), 0) != ssize_t(from_memfd.size()))
-            return reject("the memfd holds less than the record says", sender);
-        message = {reinterpret_cast<const uint8_t*>(from_memfd.data()), from_memfd.size()};
+        if (pread(fds[socket + 1], from_memfd.data(), from_memfd.size(), 0) !=
+            ssize_t(from_memfd.size()))
+            return "the memfd holds less than the record says";
+        unread = {reinterpret_cast<const uint8_t*>(from_memfd.data()), from_memfd.size()};
     }
     // If we still have the connection, our descriptor is as good and needs no questions.
-    if (Pending* const own = recovery_.hear_of(record.id)) return go_on(*own, message);
+    if (Pending* const own = recovery_.hear_of(record.id)) {
+        go_on(*own, unread);
+        return nullptr;
+    }
     if (record.without_socket())
-        return reject("the connection came back without its socket, and is not kept here", sender);
-    if (const char* const fault = returned_.adopt(srv_, record.socket_index, message,
-                                                  process::FileDescriptor(fds.release(0))))
-        return reject(fault, sender);
-    ++statistics_[Statistics::returned];
+        return "the connection came back without its socket, and is not kept here";
+    const char* const fault = returned_.adopt(srv_, record.socket_index, unread,
+                                              process::FileDescriptor(fds.release(socket)));
+    if (!fault) ++statistics_[Statistics::returned];
+    return fault;
 }
 
 // One line a second at most: a worker that sends rubbish does not send it once.

@@ -68,8 +68,11 @@ void append(connection* con, std::span<const uint8_t> unread) {
 void resume(request_st* r, std::span<const uint8_t> unread) {
     connection* const con = r->con;
     con->keep_alive_idle = r->conf.max_keep_alive_idle;
-    if (r->keep_alive <= 0 || con->keep_alive_idle == 0 || !make_non_blocking(con->fd)) {
-        r->state = CON_STATE_ERROR;  // ends as an answered request does without keep-alive
+    // Without keep-alive it ends as an answered request does. But what comes back may be a request
+    // that was not answered.
+    const bool ends = (r->keep_alive <= 0 || con->keep_alive_idle == 0) && unread.empty();
+    if (ends || !make_non_blocking(con->fd)) {
+        r->state = CON_STATE_ERROR;
     } else {
         // The client has hardly seen the answer: its next request would not be there yet.
         const bool readable = con->is_readable > 0 || !unread.empty();

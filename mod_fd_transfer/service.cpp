@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // A service: its queue in lighttpd's event loop, and the requests that wait for room in it.
-// What its workers say is read in replies.cpp.
+// How they are sent stands in sending.cpp, what its workers say is read in replies.cpp.
 #include "mod_fd_transfer/service.h"
 
 #include <errno.h>
@@ -13,40 +13,6 @@
 
 namespace fd_transfer {
 namespace {
-
-// Of all services: an id stays unique even if a request is sent again.
-uint64_t next_id = 1;
-
-bool repeatable(const request_st* r) {
-    return (r->http_method == HTTP_METHOD_GET || r->http_method == HTTP_METHOD_HEAD) &&
-           r->reqbody_length == 0;
-}
-
-process::HandoffRecord record_of(const connection* con, Stage stage, size_t head_length,
-                                 bool hold) {
-    return {.kind = process::HandoffKind::request,
-            .flags = uint16_t((stage == Stage::raw ? process::handoff_raw_stage : 0) |
-                              (hold ? process::handoff_wants_taken : 0)),
-            .id = next_id,
-            .socket_index = socket_index(con),
-            .head_length = uint32_t(head_length)};
-}
-
-// The hand-off that is about to be made.
-Untaken untaken_of(const request_st* r, size_t channel) {
-    const connection* const con = r->con;
-    claim_for_server(con->fd);
-    Untaken untaken = {.id = next_id,
-                       .socket = con->fd,
-                       .before = {0, uint64_t(con->read_queue->bytes_in)},
-                       .repeatable = repeatable(r),
-                       .since = log_monotonic_secs,
-                       .channel = channel};
-    // Of a fresh connection we know what it has done without asking the kernel.
-    if (con->request_count > 1)
-        untaken.before = progress_of(con->fd, untaken.before.consumed).value_or(Progress{});
-    return untaken;
-}
 
 std::span<const uint8_t> bytes(std::string_view text) {
     return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};
@@ -71,7 +37,7 @@ Service::~Service() {
 bool Service::open() {
     const size_t count = settings_.spawned() ? 1 : size_t(settings_.workers);
     for (size_t i = 0; i < count; ++i) {
-        lines_.push_back(std::make_unique<Line>(Line{this, i, {}, nullptr, false, true}));
+        lines_.push_back(std::make_unique<Line>(Line{.service = this, .index = i}));
         Line& line = *lines_.back();
         if (settings_.spawned()) {
             line.channel = Channel::create(int(settings_.queue_bytes));
@@ -96,7 +62,7 @@ void Service::hang_up(Line& line) {
     fdevent_unregister(srv_->ev, line.node);
     line.node = nullptr;
     line.channel.close();
-    line.fuller = false;
+    line.fuller = line.batches = line.singles = false;
     --srv_->cur_fds;
 }
 
@@ -139,80 +105,6 @@ void Service::watch_for_room() {
         if (line->node) fdevent_fdnode_event_set(srv_->ev, line->node, wanted_events());
 }
 
-// --- sending ---
-
-bool Service::wants_taken(const Line& line) const {
-    if (settings_.protection == Protection::never) return false;
-    return line.fuller || (settings_.protection == Protection::always && settings_.spawned());
-}
-
-bool Service::keeps_connections() const {
-    const auto keeps = [this](const auto& line) { return line->node && wants_taken(*line); };
-    return recovery_.has_room() && std::any_of(lines_.begin(), lines_.end(), keeps);
-}
-
-bool Service::send_record(const Line& line, std::span<const uint8_t> data,
-                          const process::HandoffRecord& record, int client) {
-    const process::PassingError error = line.channel.send(record, data, client);
-    if (error != process::PassingError::none) {
-        if (error == process::PassingError::no_resources || error == process::PassingError::system)
-            starve();
-        return false;
-    }
-    ++next_id;
-    ++statistics_[Statistics::handed_over];
-    return true;
-}
-
-// One line a second at most, like the attempts.
-void Service::starve() {
-    if (!starved_)
-        log_perror(srv_->errh, __FILE__, __LINE__,
-                   "fd-transfer.server \"%s\": the kernel refuses to pass the socket on; requests "
-                   "wait, trying again each second",
-                   settings_.prefix.c_str());
-    starved_ = true;
-}
-
-Service::Outcome Service::send(const request_st* r, std::span<const uint8_t> data,
-                               size_t head_length, Untaken& untaken) {
-    if (int64_t(data.size()) > settings_.max_record) return Outcome::too_big;
-    if (start_) std::exchange(start_, nullptr)();
-    for (size_t tried = 0; tried < lines_.size(); ++tried) {
-        const Line& line = next_line();
-        if (!line.node) continue;
-        const bool hold = wants_taken(line) && recovery_.has_room();
-        if (hold) untaken = untaken_of(r, line.index);
-        if (send_record(line, data, record_of(r->con, settings_.stage, head_length, hold),
-                        r->con->fd))
-            return hold ? Outcome::held : Outcome::sent;
-    }
-    return Outcome::full;
-}
-
-bool Service::send_again(Pending& lost) {
-    const Line& line = next_line();
-    const connection* const con = lost.request->con;
-    const process::HandoffRecord record = record_of(con, settings_.stage, lost.head_length, true);
-    claim_for_server(con->fd);
-    if (!line.node || !send_record(line, bytes(lost.data), record, con->fd)) return false;
-    lost.untaken.id = record.id;
-    lost.untaken.channel = line.index;
-    lost.untaken.orphaned = false;
-    lost.untaken.missing_since.reset();
-    lost.untaken.answering_since.reset();
-    return true;
-}
-
-// Requests whose worker has died go before all others: they have waited longest.
-void Service::send_lost() {
-    while (Pending* const lost = recovery_.first_lost()) {
-        if (!send_again(*lost)) return;
-        ++statistics_[Statistics::repeated];
-        hold(*lost);
-    }
-}
-
 // --- waiting ---
 
 bool Service::enqueue(Pending& pending) {
@@ -234,6 +126,9 @@ void Service::forget(Pending& pending) {
             pending.state = Pending::State::claimed;
             statistics_[Statistics::waiting] = int(backlog_.size());
             watch_for_room();
+            break;
+        case Pending::State::put_off:
+            std::erase(put_off_, &pending);
             break;
         case Pending::State::held:
         case Pending::State::lost:

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "lighty/lighttpd.h"
+#include "mod_fd_transfer/batch.h"
 #include "mod_fd_transfer/channel.h"
 #include "mod_fd_transfer/configuration.h"
 #include "mod_fd_transfer/pending.h"
@@ -50,6 +51,11 @@ class Service {
                  Untaken& untaken);
     // Keeps a request that has been sent, until its worker says what becomes of it.
     void hold(Pending& pending) { recovery_.keep(pending); }
+    // A request that is to go out at the end of this turn of the event loop.
+    void put_off(Pending& pending);
+    // Sends those that were put off and can go out together: they are held then. What is still
+    // put off after that goes out by itself.
+    void send_put_off();
     // Bytes in the queue that no worker has received.
     int queued_bytes() const;
 
@@ -71,10 +77,12 @@ class Service {
     struct Line {
         Service* service;
         size_t index;
-        Channel channel;
-        fdnode* node;
-        bool fuller;     // its workers say `taken`
-        bool reachable;  // as logged last
+        Channel channel = {};
+        fdnode* node = nullptr;
+        bool reachable = true;  // as logged last
+        bool fuller = false;    // its workers say `taken`
+        bool batches = false;   // a worker takes several requests at once
+        bool singles = false;   // a worker does not
     };
 
     static handler_t on_event(void* line, int events);
@@ -86,6 +94,8 @@ class Service {
 
     Line& next_line() { return *lines_[next_line_++ % lines_.size()]; }
     bool wants_taken(const Line& line) const;
+    size_t send_together(std::span<Pending* const> requests);
+    bool add(Batch& batch, const Line& line, Pending& pending);
     bool send_record(const Line& line, std::span<const uint8_t> data,
                      const process::HandoffRecord& record, int client);
 
@@ -96,10 +106,11 @@ class Service {
     void refuse_late();
 
     bool read_reply(Line& line);
-    void take_reply(Line& line, std::span<const uint8_t> message,
-                    process::ReceivedMessage& received);
-    void take_back(const process::HandoffRecord& record, std::span<const uint8_t> message,
-                   process::ReceivedFds& fds, pid_t sender);
+    void take_replies(Line& line, process::ReceivedMessage& received);
+    void take_reply(Line& line, const process::HandoffRecord& record,
+                    const process::HandoffReader& reader, process::ReceivedMessage& received);
+    const char* take_back(const process::HandoffRecord& record,
+                          const process::HandoffReader& reader, process::ReceivedFds& fds);
     void reject(const char* fault, pid_t sender);
     void lose(Line& line);
 
@@ -112,6 +123,7 @@ class Service {
     Statistics statistics_;
     std::vector<std::unique_ptr<Line>> lines_;
     size_t next_line_ = 0;
+    std::vector<Pending*> put_off_;
     Backlog<Pending> backlog_;
     Recovery recovery_;
     std::function<void()> start_;

@@ -3,9 +3,12 @@
 """A worker that speaks the fuller protocol, and misbehaves when a URL asks it to. Standard library
 only, written from doc/handoff-record.md.
 
-fuller_worker.py [close|return|listen PATH|patient PATH]
+fuller_worker.py close|return [batches|undecided]
+fuller_worker.py listen|patient PATH
 close: says taken, ends each connection. return: gives each connection back. listen: as `return`,
 on a socket of its own at PATH (an external worker). patient: the same, deaf to URLs.
+batches: takes several requests in one message, and answers with one. undecided: says that it does,
+and that it does not.
 
 /…/pause/SECONDS   sleeps before it answers
 /…/linger/         sleeps after it has answered, and before it returns the connection
@@ -26,17 +29,31 @@ import time
 
 HEADER = struct.Struct("<4sBBHQIIQ")
 HELLO, TAKEN, RETURN = 2, 3, 4
-IN_MEMFD, WANTS_TAKEN, WITHOUT_SOCKET = 1, 4, 8
+IN_MEMFD, WANTS_TAKEN, WITHOUT_SOCKET, TAKES_BATCHES = 1, 4, 8, 16
 
 
 def note(kind, number=0, index=0, data=b"", flags=0):
     return HEADER.pack(b"LFDT", 1, kind, flags, number, index, 0, len(data)) + data
 
 
-def tell(queue, message):
-    """Says something to lighttpd, which may have gone."""
-    with contextlib.suppress(OSError):
-        queue.send(message)
+class Queue:
+    """What is said to lighttpd: at once, or all that a batch of requests gives rise to together."""
+
+    def __init__(self, sock):
+        self.sock = sock
+        self.batches = sys.argv[2:] == ["batches"]
+        self.unsaid = []
+
+    def tell(self, message):
+        self.unsaid.append(message)
+        if not self.batches:
+            self.flush()
+
+    def flush(self):
+        message, self.unsaid = b"".join(self.unsaid), []
+        with contextlib.suppress(OSError):  # lighttpd may have gone
+            if message:
+                self.sock.send(message)
 
 
 def die():
@@ -66,9 +83,9 @@ def obey(path, client, response):
 def give_socket_back(queue, client, kept, number, index, rest):
     """Without the socket, if the server has kept it."""
     if kept:
-        queue.send(note(RETURN, number, index, rest, WITHOUT_SOCKET))
+        queue.tell(note(RETURN, number, index, rest, WITHOUT_SOCKET))
     else:
-        socket.send_fds(queue, [note(RETURN, number, index, rest)], [client.fileno()])
+        socket.send_fds(queue.sock, [note(RETURN, number, index, rest)], [client.fileno()])
 
 
 def answer(queue, message, fds, give_back):
@@ -77,7 +94,6 @@ def answer(queue, message, fds, give_back):
     for memfd in fds[1:]:
         os.close(memfd)
     with socket.socket(fileno=fds[0]) as client:
-        fcntl.fcntl(client, fcntl.F_SETOWN, os.getpid())
         head, rest = data[:head_length], data[head_length:]
         keep = give_back and b"\r\nConnection: close" not in head
         body = b"worker %d\n" % os.getpid()
@@ -102,20 +118,43 @@ def answer(queue, message, fds, give_back):
         except OSError:
             pass  # the client has left
         if flags & WANTS_TAKEN:
-            tell(queue, note(TAKEN, number))
+            queue.tell(note(TAKEN, number))
 
 
-def serve(queue, give_back):
-    tell(queue, note(HELLO))
+def records(message, fds):
+    """The records of a message, each with its fds."""
+    while message:
+        _, _, _, flags, _, _, _, length = HEADER.unpack(message[:32])
+        size = 32 if flags & IN_MEMFD else 32 + length
+        count = 2 if flags & IN_MEMFD else 1
+        yield message[:size], fds[:count]
+        message, fds = message[size:], fds[count:]
+
+
+def say_hello(queue):
+    if sys.argv[2:] in (["batches"], ["undecided"]):
+        queue.tell(note(HELLO, flags=TAKES_BATCHES))
+    if sys.argv[2:] != ["batches"]:
+        queue.tell(note(HELLO))
+    queue.flush()
+
+
+def serve(sock, give_back):
+    queue = Queue(sock)
+    say_hello(queue)
     while True:
-        select.select([queue], [], [])
+        select.select([sock], [], [])
         try:
-            message, fds, _, _ = socket.recv_fds(queue, 65568, 2, socket.MSG_DONTWAIT)
+            message, fds, _, _ = socket.recv_fds(sock, 65568, 64, socket.MSG_DONTWAIT)
         except BlockingIOError:
             continue
         if not message:
             return
-        answer(queue, message, fds, give_back)
+        for fd in fds:
+            fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
+        for record, its_fds in records(message, fds):
+            answer(queue, record, its_fds, give_back)
+        queue.flush()
 
 
 def listen(path):

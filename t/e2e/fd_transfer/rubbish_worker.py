@@ -95,6 +95,20 @@ class Rubbish:
         """Says that the server has the connection still; it has not, nobody said hello."""
         self.send(flags=8)
 
+    def rubbish_behind_a_note(self):
+        """A batch; what is wrong with its second record."""
+        self.queue.send(HEADER.pack(b"LFDT", 1, 3, 0, 99, 0, 0, 0) + os.urandom(300))
+
+    def notes_with_a_socket_too_many(self):
+        note = HEADER.pack(b"LFDT", 1, 3, 0, 99, 0, 0, 0)
+        socket.send_fds(self.queue, [note * 2], [self.client.fileno()])
+
+    def files_together(self):
+        """A batch of two returns, each with its file."""
+        note = HEADER.pack(b"LFDT", 1, 4, 0, self.number, self.index, 0, 0)
+        with open("/etc/passwd", "rb") as file:
+            socket.send_fds(self.queue, [note * 2], [file.fileno()] * 2)
+
     def wrong_id(self):
         self.send(flags=8, number=self.number + 1000)
 
@@ -112,6 +126,9 @@ class Confusion(Rubbish):
     def kept_twice(self):
         self.send(flags=8)
         self.send(flags=8)
+
+    def kept_twice_together(self):
+        self.queue.send(HEADER.pack(b"LFDT", 1, 4, 8, self.number, self.index, 0, 0) * 2)
 
     def kept_then_with_socket(self):
         self.send(flags=8)

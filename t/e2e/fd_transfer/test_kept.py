@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Connections that lighttpd keeps while a worker answers: whatever client, timers and signals do
 meanwhile, lighttpd does not touch them, does not spin, and lets go of them in the end."""
-import os
 import select
 import signal
 import socket
@@ -198,30 +197,3 @@ def test_no_descriptor_is_left(start_keeping):
             sock.settimeout(max(1, deadline - time.monotonic()))
             assert read_response(sock)[0] == 200
     assert none_kept(server)["unanswered"] == 0
-
-
-def test_requests_of_one_turn_are_handed_over_together(make, stage, tmp_path):
-    """What lighttpd answers itself comes first; then hand-off follows hand-off, so that a worker is
-    woken once for all of them."""
-    trace = tmp_path / "trace"
-    server = make(service(**fuller("close", stage=stage, taken="always")))
-    (server.root / "style.css").write_text("css")
-    server.start(wrapper=("strace", "-D", "-o", str(trace), "-e", "trace=sendmsg,writev",
-                          "-e", "signal=none"))
-    clients = [server.connect() for _ in range(8)]
-    for client in clients:
-        client.sendall(get("/style.css"))
-        assert read_response(client)[2] == b"css"
-    os.kill(server.pid, signal.SIGSTOP)
-    try:
-        for number, client in enumerate(clients):
-            client.sendall(get("/hot/" if number % 2 else "/style.css"))
-    finally:
-        os.kill(server.pid, signal.SIGCONT)
-    for client in clients:
-        assert read_response(client)[0] == 200
-        client.close()
-    server.stop()
-    calls = [line.partition("(")[0] for line in trace.read_text().splitlines()
-             if line.startswith("writev") or "SCM_RIGHTS" in line]
-    assert calls[-8:] == ["writev"] * 4 + ["sendmsg"] * 4

@@ -47,7 +47,9 @@ class Killer(threading.Thread):
 
 @pytest.mark.timeout(SECONDS + 60)
 @pytest.mark.parametrize("mode, header", [("close", "Connection: close"),
-                                          ("return", "Connection: keep-alive")])
+                                          ("return", "Connection: keep-alive"),
+                                          ("close batches", "Connection: close"),
+                                          ("return batches", "Connection: keep-alive")])
 def test_a_worker_is_killed_every_200_ms(start, stage, mode, header):
     server = start("server.max-keep-alive-requests = 65535\n"
                    + STATUS + service(**fuller(mode, workers=4, stage=stage)),
@@ -116,7 +118,7 @@ class Client(threading.Thread):
 def test_reloads_while_workers_are_killed(start, stage):
     """Keep-alive clients, a worker killed every 200 ms, SIGUSR1 every 2 s."""
     server = start("server.max-keep-alive-requests = 65535\n"
-                   + STATUS + service(**fuller("return", workers=4, stage=stage)),
+                   + STATUS + service(**fuller("return batches", workers=4, stage=stage)),
                    modules=["mod_status"])
     wait_for_counter(server, "started", 4)
     clients, killer = [Client(server) for _ in range(8)], Killer()
