@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The peers of the bench, one program:
 //
-//   fdt_bench queue simple|taken|return    a worker of mod_fd_transfer; fd 0 is the queue
+//   fdt_bench queue simple|taken|return    a worker of mod_fd_transfer; fd 0 is the queue. The last
+//   two take batches; taken-single and return-single do not
 //   fdt_bench direct PORT                  the same worker, accepting by itself
 //   fdt_bench http|scgi PATH [COUNT]       the same worker behind mod_proxy or mod_scgi; COUNT: of
 //   processes, one unless said otherwise
@@ -117,7 +118,7 @@ void run_front(int port) {
         close(pair[0]);
         close(listener);
         bench::Worker worker;
-        worker.receive_from(pair[1], bench::Manner::simple);
+        worker.receive_from(pair[1], bench::Manner::simple, false);
         worker.run();
     }
     close(pair[1]);
@@ -139,9 +140,11 @@ int main(int argc, char** argv) {
     if (argc > 3) multiply(atoi(argv[3]));
     bench::Worker worker;
     if (role == "queue")
-        worker.receive_from(0, argument == "taken"    ? bench::Manner::taken
-                               : argument == "return" ? bench::Manner::give_back
-                                                      : bench::Manner::simple);
+        worker.receive_from(0,
+                            argument.starts_with("taken")    ? bench::Manner::taken
+                            : argument.starts_with("return") ? bench::Manner::give_back
+                                                             : bench::Manner::simple,
+                            !argument.ends_with("-single"));
     else
         worker.listen_on(listener, role == "scgi");
     worker.run();

@@ -49,12 +49,6 @@ bool contains(std::string_view text, std::string_view what) {
     return memmem(text.data(), text.size(), what.data(), what.size()) != nullptr;
 }
 
-void tell(int queue, process::HandoffKind kind, uint64_t id) {
-    uint8_t header[process::handoff_header_size];
-    process::encode_handoff({.kind = kind, .id = id}, header);
-    process::send_message(queue, header, {}, {});
-}
-
 }  // namespace
 
 Worker::Worker() : epoll_(epoll_create1(EPOLL_CLOEXEC)), pid_(getpid()) {}
@@ -66,12 +60,13 @@ void Worker::listen_on(int listener, bool scgi) {
     epoll_ctl(epoll_, EPOLL_CTL_ADD, listener, &event);
 }
 
-void Worker::receive_from(int queue, Manner manner) {
+void Worker::receive_from(int queue, Manner manner, bool batches) {
     queue_ = queue;
     manner_ = manner;
+    batches_ = batches;
     epoll_event event = {EPOLLIN, {.fd = queue}};
     epoll_ctl(epoll_, EPOLL_CTL_ADD, queue, &event);
-    if (manner != Manner::simple) tell(queue, process::HandoffKind::hello, 0);
+    if (manner != Manner::simple) say_hello();
 }
 
 void Worker::run() {
@@ -92,7 +87,7 @@ void Worker::run() {
                     on_readable(found->second);
             }
         }
-        send_taken();
+        send_notes();
         if (time(nullptr) != second) {
             second = time(nullptr);
             tick();
@@ -115,25 +110,29 @@ void Worker::receive_all() {
         const process::PassingError error = receive_message(queue_, received, message);
         if (error == process::PassingError::peer_closed) exit(0);
         if (error != process::PassingError::none) return;
+        process::HandoffReader reader({received, message.size}, message.fds.count());
         process::HandoffRecord record;
-        const std::span<const uint8_t> bytes(received, message.size);
-        if (decode_handoff(bytes, message.fds.count(), record) != process::HandoffError::none)
-            continue;
-        const int fd = message.fds.release(0);
-        Connection& c = connections_[fd] = {};
-        c.fd = fd;
-        c.handed = true;
-        c.handoff = record.id;
-        c.socket_index = record.socket_index;
-        c.wants_taken = record.wants_taken();
-        if (c.wants_taken) fcntl(fd, F_SETOWN, pid_);
-        std::string data(size_t(record.data_length), '\0');
-        if (record.in_memfd())
-            (void)!pread(message.fds[1], data.data(), data.size(), 0);
-        else
-            memcpy(data.data(), received + process::handoff_header_size, data.size());
-        if (take_bytes(c, data)) watch(c);
+        while (!reader.done() && reader.next(record) == process::HandoffError::none)
+            receive(record, reader, message.fds);
     }
+}
+
+void Worker::receive(const process::HandoffRecord& record, const process::HandoffReader& reader,
+                     process::ReceivedFds& fds) {
+    const int fd = fds.release(reader.first_fd());
+    Connection& c = connections_[fd] = {};
+    c.fd = fd;
+    c.handed = true;
+    c.handoff = record.id;
+    c.socket_index = record.socket_index;
+    c.wants_taken = record.wants_taken();
+    if (c.wants_taken) fcntl(fd, F_SETOWN, pid_);
+    std::string data(size_t(record.data_length), '\0');
+    if (record.in_memfd())
+        (void)!pread(fds[reader.first_fd() + 1], data.data(), data.size(), 0);
+    else
+        memcpy(data.data(), reader.data().data(), data.size());
+    if (take_bytes(c, data)) watch(c);
 }
 
 void Worker::on_readable(Connection& c) {
@@ -227,30 +226,50 @@ bool Worker::finished(Connection& c, std::string_view rest) {
 }
 
 void Worker::say_taken(Connection& c) {
-    if (c.wants_taken) taken_.push_back(c.handoff);
+    if (c.wants_taken) put_off({.kind = process::HandoffKind::taken, .id = c.handoff});
     c.wants_taken = false;
 }
 
-void Worker::send_taken() {
-    for (const uint64_t id : taken_) tell(queue_, process::HandoffKind::taken, id);
-    taken_.clear();
+void Worker::say_hello() {
+    put_off({.kind = process::HandoffKind::hello,
+             .flags = batches_ ? process::handoff_takes_batches : uint16_t(0)});
+    send_notes();
+}
+
+void Worker::put_off(const process::HandoffRecord& record) {
+    uint8_t header[process::handoff_header_size];
+    process::encode_handoff(record, header);
+    notes_.insert(notes_.end(), header, header + sizeof header);
+    const size_t most = batches_ ? process::handoff_batch_max : 1;
+    if (notes_.size() >= most * sizeof header) send_notes();
+}
+
+void Worker::send_notes() {
+    if (notes_.empty()) return;
+    while (process::send_message(queue_, notes_, {}, {}) == process::PassingError::would_block)
+        usleep(100);
+    notes_.clear();
 }
 
 bool Worker::give_back(Connection& c, std::string_view rest) {
-    uint8_t header[process::handoff_header_size];
     const bool without_socket = c.wants_taken && rest.empty();
-    process::encode_handoff(
-        {.kind = process::HandoffKind::return_socket,
-         .flags = without_socket ? process::handoff_without_socket : uint16_t(0),
-         .id = c.handoff,
-         .socket_index = c.socket_index,
-         .data_length = rest.size()},
-        header);
-    const std::span<const uint8_t> data(reinterpret_cast<const uint8_t*>(rest.data()), rest.size());
-    const int fds[] = {c.fd};
-    const size_t fd_count = without_socket ? 0 : 1;
+    const process::HandoffRecord record = {
+        .kind = process::HandoffKind::return_socket,
+        .flags = without_socket ? process::handoff_without_socket : uint16_t(0),
+        .id = c.handoff,
+        .socket_index = c.socket_index,
+        .data_length = rest.size()};
     if (c.watched) epoll_ctl(epoll_, EPOLL_CTL_DEL, c.fd, nullptr);
-    process::send_message(queue_, header, data, {fds, fd_count});
+    if (without_socket) {
+        put_off(record);
+    } else {
+        uint8_t header[process::handoff_header_size];
+        process::encode_handoff(record, header);
+        const std::span<const uint8_t> data(reinterpret_cast<const uint8_t*>(rest.data()),
+                                            rest.size());
+        const int fds[] = {c.fd};
+        process::send_message(queue_, header, data, fds);
+    }
     close(c.fd);
     connections_.erase(c.fd);
     return false;

@@ -10,6 +10,9 @@
 #include <unordered_map>
 #include <vector>
 
+#include "process/fd_passing.h"
+#include "process/handoff_record.h"
+
 namespace bench {
 
 // After a response on a connection that lighttpd handed over.
@@ -25,8 +28,8 @@ class Worker {
 
     // `listener` is a listening socket; connections speak HTTP, or SCGI.
     void listen_on(int listener, bool scgi);
-    // `queue` is a queue of hand-offs.
-    void receive_from(int queue, Manner manner);
+    // `queue` is a queue of hand-offs; requests and notes come and go in batches, or one by one.
+    void receive_from(int queue, Manner manner, bool batches);
     [[noreturn]] void run();
 
   private:
@@ -47,6 +50,8 @@ class Worker {
 
     void accept_all();
     void receive_all();
+    void receive(const process::HandoffRecord& record, const process::HandoffReader& reader,
+                 process::ReceivedFds& fds);
     void on_readable(Connection& c);
     // False if the connection has ended.
     bool take_bytes(Connection& c, std::string_view bytes);
@@ -54,7 +59,9 @@ class Worker {
     bool flush(Connection& c);
     bool finished(Connection& c, std::string_view rest);
     void say_taken(Connection& c);
-    void send_taken();
+    void put_off(const process::HandoffRecord& record);
+    void say_hello();
+    void send_notes();
     bool give_back(Connection& c, std::string_view rest);
     void watch(Connection& c);
     void end(Connection& c);
@@ -65,8 +72,9 @@ class Worker {
     int queue_ = -1;
     bool scgi_ = false;
     Manner manner_ = Manner::simple;
+    bool batches_ = false;
     pid_t pid_;
-    std::vector<uint64_t> taken_;  // to be said at the end of this turn
+    std::vector<uint8_t> notes_;  // records to be sent at the end of this turn
     std::unordered_map<int, Connection> connections_;
 };
 
