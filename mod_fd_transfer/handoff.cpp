@@ -16,10 +16,6 @@ namespace {
 
 using Outcome = Service::Outcome;
 
-std::span<const uint8_t> bytes(std::string_view text) {
-    return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};
-}
-
 void append_queue(std::string& out, const chunkqueue& queue) {
     for (const chunk* c = queue.first; c; c = c->next)
         out.append(c->mem->ptr + c->offset, buffer_clen(c->mem) - size_t(c->offset));

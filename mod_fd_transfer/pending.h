@@ -3,7 +3,10 @@
 // a worker has it and has not said yet what becomes of it.
 #pragma once
 
+#include <cstdint>
+#include <span>
 #include <string>
+#include <string_view>
 
 #include "lighty/lighttpd.h"
 #include "mod_fd_transfer/backlog.h"
@@ -38,5 +41,10 @@ struct Pending {
     Backlog<Pending>::Place place = {};
     Untaken untaken = {};
 };
+
+// A request's text as it travels.
+inline std::span<const uint8_t> bytes(std::string_view text) {
+    return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};
+}
 
 }  // namespace fd_transfer

@@ -44,10 +44,6 @@ Untaken untaken_of(const request_st* r, size_t channel, uint64_t id) {
     return untaken;
 }
 
-std::span<const uint8_t> bytes(std::string_view text) {
-    return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};
-}
-
 }  // namespace
 
 bool Service::wants_taken(const Line& line) const {

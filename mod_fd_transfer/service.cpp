@@ -12,13 +12,6 @@
 #include "mod_fd_transfer/handoff.h"
 
 namespace fd_transfer {
-namespace {
-
-std::span<const uint8_t> bytes(std::string_view text) {
-    return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};
-}
-
-}  // namespace
 
 Service::Service(Settings settings, server* srv, ReturnedConnections& returned)
     : settings_(std::move(settings)),

@@ -205,16 +205,20 @@ Status Queue::receive_message() {
     process::ReceivedMessage message;
     const auto error =
         process::receive_message(fd(), {buffer_.get(), process::handoff_message_max}, message);
-    // If some came, the others may find room the next time.
     const std::span<const std::uint8_t> bytes(buffer_.get(), message.size);
-    const std::size_t needed = process::handoff_fds_needed(bytes);
-    const bool some_came = error == PassingError::truncated_fds && message.fds.count() > 0 &&
-                           message.fds.count() < needed;
-    if (error != PassingError::none && !some_came) return from(error);
+    std::size_t fd_count = message.fds.count();
+    if (error == PassingError::truncated_fds) {
+        // If some came, the others may find room the next time.
+        const std::size_t needed = process::handoff_fds_needed(bytes);
+        if (fd_count == 0 || fd_count >= needed) return from(error);
+        fd_count = needed;
+    } else if (error != PassingError::none) {
+        return from(error);
+    }
     fds_ = std::move(message.fds);
     // Which worker holds them: before anything can happen to us.
     for (std::size_t i = 0; i < fds_.count(); ++i) fcntl(fds_[i], F_SETOWN, getpid());
-    reader_ = process::HandoffReader(bytes, some_came ? needed : fds_.count());
+    reader_ = process::HandoffReader(bytes, fd_count);
     return Status::ok;
 }
 
