@@ -17,22 +17,46 @@ namespace {
 constexpr int established = 1;
 constexpr int close_wait = 8;  // the client has ended its side, ours is open
 
-}  // namespace
+// The kernel tells what has arrived and what waits to be read in two answers, and a client may send
+// between them. A client that does so every time is sending much, and fills a buffer soon.
+constexpr int most_looks = 100;
 
-std::optional<Progress> progress_of(int socket, uint64_t known_consumed) {
+struct Look {
+    int state;
+    uint64_t received;  // bytes of the client's; its end, if the state says so, counts as one
+    uint64_t written;
+
+    bool operator==(const Look&) const = default;
+    uint64_t bytes() const { return received - (state == close_wait ? 1 : 0); }
+};
+
+std::optional<Look> look_at(int socket) {
     tcp_info info;
     socklen_t size = sizeof(info);
     if (getsockopt(socket, IPPROTO_TCP, TCP_INFO, &info, &size) != 0 ||
         size < offsetof(tcp_info, tcpi_bytes_retrans) + sizeof(info.tcpi_bytes_retrans))
         return std::nullopt;
     if (info.tcpi_state != established && info.tcpi_state != close_wait) return std::nullopt;
-    // The end of the client's side counts as one byte received.
-    const uint64_t received = info.tcpi_bytes_received - (info.tcpi_state == close_wait ? 1 : 0);
-    int unread = 0;
-    if (received != known_consumed && ioctl(socket, SIOCINQ, &unread) != 0) return std::nullopt;
     // What was written is what has left at least once, and what has not.
-    return Progress{info.tcpi_bytes_sent - info.tcpi_bytes_retrans + info.tcpi_notsent_bytes,
-                    received - uint64_t(unread)};
+    return Look{info.tcpi_state, info.tcpi_bytes_received,
+                info.tcpi_bytes_sent - info.tcpi_bytes_retrans + info.tcpi_notsent_bytes};
+}
+
+}  // namespace
+
+std::optional<Progress> progress_of(int socket, uint64_t known_consumed) {
+    std::optional<Look> look = look_at(socket);
+    for (int i = 0; look && look->bytes() != known_consumed; ++i) {
+        // As if all of it had been read: then nothing is repeated.
+        if (i == most_looks) return Progress{look->written, look->bytes()};
+        int unread = 0;
+        if (ioctl(socket, SIOCINQ, &unread) != 0) return std::nullopt;
+        const std::optional<Look> again = look_at(socket);
+        if (again == look) return Progress{look->written, look->bytes() - uint64_t(unread)};
+        look = again;
+    }
+    if (!look) return std::nullopt;
+    return Progress{look->written, known_consumed};
 }
 
 }  // namespace fd_transfer

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include <string_view>
+#include <thread>
 
 #include "mod_fd_transfer/progress.h"
 #include "mod_fd_transfer/untaken.h"
@@ -106,6 +107,19 @@ START_TEST(a_client_that_has_sent_all_it_will_changes_nothing) {
     shutdown(c.client, SHUT_WR);
     ck_assert_uint_eq(progress_of(c.server)->consumed, request.size());
     ck_assert_uint_eq(progress_of(c.server, request.size())->consumed, request.size());
+}
+END_TEST
+
+START_TEST(what_a_client_sends_while_we_look_is_not_taken_for_read) {
+    for (int round = 0; round < 500; ++round) {
+        const Connection c;
+        std::jthread client([&c] {
+            for (int i = 0; i < 100; ++i) send(c.client, "next", 4, MSG_NOSIGNAL);
+            shutdown(c.client, SHUT_WR);
+        });
+        for (int i = 0; i < 200; ++i)
+            ck_assert_uint_eq(progress_of(c.server)->consumed, request.size());
+    }
 }
 END_TEST
 
@@ -286,6 +300,7 @@ int main() {
         "recovery",
         {progress_counts_what_was_written_and_read, progress_counts_what_the_client_does_not_take,
          a_client_that_has_sent_all_it_will_changes_nothing,
+         what_a_client_sends_while_we_look_is_not_taken_for_read,
          there_is_no_progress_on_what_cannot_be_answered, in_the_queue_it_is_pending,
          with_a_living_worker_it_is_pending, of_a_dead_worker_it_is_repeatable,
          unsafe_requests_are_not_repeated, what_the_worker_read_is_lost_with_it,
