@@ -16,12 +16,16 @@ uint8_t buffer[process::handoff_message_max];
 handler_t Service::on_event(void* context, int events) {
     Line& line = *static_cast<Line*>(context);
     Service& service = *line.service;
-    for (int i = 0; i < most_replies_at_once && line.node && service.read_reply(line); ++i) {
-    }
+    service.read_replies(line);
     if (line.node && (events & (FDEVENT_HUP | FDEVENT_ERR)) && !(events & FDEVENT_IN))
         service.lose(line);
     if (line.node && (events & FDEVENT_OUT)) service.on_writable();
     return HANDLER_FINISHED;
+}
+
+void Service::read_replies(Line& line) {
+    for (int i = 0; i < most_replies_at_once && line.node && read_reply(line); ++i) {
+    }
 }
 
 // False if there is none now.

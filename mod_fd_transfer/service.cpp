@@ -174,16 +174,13 @@ void Service::worker_started(pid_t) {
 void Service::worker_ended(pid_t) {
     ++statistics_[Statistics::died];
     --statistics_[Statistics::workers];
-    for (const auto& line : lines_) {
-        while (line->node && read_reply(*line)) {
-        }  // what the worker said while it lived comes first
-        look_after(*line, true);
-    }
+    for (const auto& line : lines_) look_after(*line, true);
     on_writable();
 }
 
 // What became of hand-offs through this line whose answer has not begun?
 void Service::look_after(Line& line, bool death) {
+    read_replies(line);  // what a worker said while it lived comes first
     const bool open = line.node != nullptr;
     recovery_.look(line.index, {.broken = !open,
                                 .empty = open && line.channel.queued_bytes() == 0,

@@ -105,6 +105,7 @@ class Service {
     bool send_again(Pending& lost);
     void refuse_late();
 
+    void read_replies(Line& line);
     bool read_reply(Line& line);
     void take_replies(Line& line, process::ReceivedMessage& received);
     void take_reply(Line& line, const process::HandoffRecord& record,

@@ -125,6 +125,11 @@ def parent(pid):
     return int(_stat(pid)[1])
 
 
+def sleeps(pid):
+    """Whether it waits for something; False when stopped."""
+    return _stat(pid)[0] == "S"
+
+
 def alive(pid):
     """False for a zombie too."""
     try:

@@ -15,6 +15,7 @@ and that it does not.
 /…/die             kills itself before it answers
 /…/die-once/NAME   the same, if the file /tmp/NAME is not there yet; makes it
 /…/die-half        kills itself within the answer
+/…/die-after       kills itself when it has answered, and said so
 anything else      answers with its process id
 """
 import contextlib
@@ -113,6 +114,8 @@ def answer(queue, message, fds, give_back):
                 if b"/linger/" in head:
                     time.sleep(1.5)
                 give_socket_back(queue, client, flags & WANTS_TAKEN, number, index, rest)
+                if b"/die-after " in head:
+                    die()
                 return
             client.shutdown(socket.SHUT_WR)
         except OSError:

@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import socket
+import time
 import uuid
 
 import pytest
@@ -21,8 +22,9 @@ def start_fuller(start, stage):
         server = start(STATUS + service(**fuller(mode, **options)), modules=["mod_status"])
         wait_for_counter(server, "started", options["workers"])
         # The first request may go to a worker that has not said hello yet; the second cannot.
-        server.wait_until(lambda: request(server, get("/hot/")) and counters(server)["taken"],
-                          "a worker to say taken")
+        server.wait_until(lambda: request(server, get("/hot/")) and
+                          (now := counters(server)) and now["taken"] + now["returned"],
+                          "a worker to speak")
         return server
     return begin
 
@@ -76,6 +78,28 @@ def test_an_answer_broken_off_ends_the_connection(start_fuller):
         assert sock.recv(1000) == b"HTTP/1.1 200 OK\r\nCon"
         assert sock.recv(1000) == b""
     assert wait_for_counter(server, "broken-off", 1)["repeated"] == 0
+
+
+def test_what_a_worker_said_before_it_died_comes_first(start_fuller):
+    """lighttpd sees that a worker is dead, and that it had answered, before it has read the
+    worker's return."""
+    server = start_fuller("return", workers=1)
+    worker, = workers()
+    with server.connect() as sock:
+        os.kill(worker, signal.SIGSTOP)
+        sock.sendall(get("/hot/die-after"))
+        wait_for_counter(server, "untaken", 1)
+        server.wait_until(lambda: processes.sleeps(server.pid), "lighttpd to have done")
+        server.send_signal(signal.SIGSTOP)
+        os.kill(worker, signal.SIGCONT)
+        assert read_response(sock)[0] == 200
+        server.wait_until(lambda: not os.path.exists(f"/proc/{worker}"), "the worker to be reaped")
+        time.sleep(1)  # lighttpd's clock goes on: its timers come before all events
+        server.send_signal(signal.SIGCONT)
+        sock.sendall(get("/hot/"))
+        assert read_response(sock)[0] == 200
+    now = counters(server)
+    assert (now["rejected"], now["broken-off"], now["repeated"]) == (0, 0, 0), server.log_text()
 
 
 def test_what_waits_in_the_queue_survives_the_workers(start_fuller):
