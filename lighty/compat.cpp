@@ -85,7 +85,10 @@ void begin_next_request(request_st* r) {
     r->state = CON_STATE_REQUEST_START;
 }
 
-bool is_stopping(const server* srv) { return srv->graceful_expire_ts != 0; }
+bool is_stopping(const server* srv) {
+    // With "server.graceful-shutdown-timeout" => 0 no time is set. 1 is `lighttpd -1`.
+    return srv->graceful_expire_ts != 0 || srv->sockets_disabled > 1;
+}
 
 bool switch_off_feature(server* srv, const char* name) {
     if (!config_feature_bool(srv, name, 0)) return false;

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <linux/sockios.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -73,6 +74,11 @@ process::PassingError Channel::send(process::HandoffRecord record, std::span<con
 int Channel::queued_bytes() const {
     int bytes = 0;
     return ioctl(ours_.get(), SIOCOUTQ, &bytes) == 0 ? bytes : 0;
+}
+
+bool Channel::shut_down() const {
+    pollfd state = {ours_.get(), POLLRDHUP, 0};
+    return poll(&state, 1, 0) > 0;
 }
 
 void Channel::close() {

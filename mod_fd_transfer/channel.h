@@ -41,6 +41,9 @@ class Channel {
     // 0: everything has been received.
     int queued_bytes() const;
 
+    // Whether workers have shut it down: they will say nothing any more.
+    bool shut_down() const;
+
     // What workers were sent can still be received; what they said and we have not read is dropped.
     void close();
 

@@ -161,7 +161,7 @@ handler_t hand_over(Pending& pending, const PluginData* p) {
 handler_t begin(Pending& pending, const PluginData* p) {
     if (pending.data.empty()) write_head(pending.request, pending.data);
     pending.head_length = pending.data.size();
-    if (!pending.service->keeps_connections()) return hand_over(pending, p);
+    if (!pending.service->keeps(pending.request->con)) return hand_over(pending, p);
     pending.service->put_off(pending);
     keep_interest(pending.request->con);
     joblist_append(pending.request->con);
@@ -201,7 +201,7 @@ handler_t handle_request_raw(request_st* r, void* plugin_data) {
 
     const std::string_view data = read_bytes(*r->con->read_queue);
     Outcome outcome = Outcome::full;
-    if (Untaken none; !service->busy() && !service->keeps_connections())
+    if (Untaken none; !service->busy() && !service->keeps(r->con))
         outcome = service->send(r, bytes(data), r->rqst_header_len, none);
     if (outcome == Outcome::sent) {
         leave(r, p, *service);
@@ -243,9 +243,11 @@ handler_t handle_subrequest(request_st* r, void* plugin_data) {
         case Pending::State::lost:
             return stay(*pending, p);
         case Pending::State::sent:
+            pending->state = Pending::State::left;
             return leave(r, p, *pending->service);
         case Pending::State::refused:
             return refuse(*pending, pending->status);
+        case Pending::State::left:
         case Pending::State::broken:
         case Pending::State::returned:
             break;
@@ -267,8 +269,10 @@ handler_t handle_response_start(request_st* r, void* plugin_data) {
 handler_t handle_request_reset(request_st* r, void* plugin_data) {
     const auto* const p = static_cast<PluginData*>(plugin_data);
     if (auto* const pending = static_cast<Pending*>(r->plugin_ctx[p->id])) {
-        // The client has gone, or the server is stopping; the worker may be in its answer.
-        if (pending->state == Pending::State::held) detach(r->con, p);
+        // The client has gone, or the server is stopping, or its clock has leapt; the worker may be
+        // in its answer.
+        if (pending->state == Pending::State::held || pending->state == Pending::State::sent)
+            detach(r->con, p);
         pending->service->forget(*pending);
         delete pending;
         r->plugin_ctx[p->id] = nullptr;

@@ -25,6 +25,7 @@ struct Pending {
         held,      // sent, and the connection is kept until the worker has begun to answer
         lost,      // its worker has died: to be sent again
         sent,      // a worker has it for good: leave without a word
+        left,      // done
         returned,  // the worker has answered, lighttpd goes on with the connection
         broken,    // nobody can answer it any more: close
         refused,   // answer with `status`

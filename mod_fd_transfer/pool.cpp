@@ -41,6 +41,9 @@ bool Pool::start() {
 }
 
 void Pool::trigger() {
+    bool anew = false;
+    for (const Member& member : members_) anew |= member.service->reopen();
+    if (anew) forget_workers();
     if (!members_.empty() && !control_) start();
 }
 
@@ -65,8 +68,7 @@ bool Pool::read_notice() {
     if (size != sizeof(notice)) {
         log_error(srv_->errh, __FILE__, __LINE__,
                   "fd-transfer: the supervisor of the workers has died; starting another");
-        close();
-        for (const Member& member : members_) member.service->statistics()[Statistics::workers] = 0;
+        forget_workers();
         return false;
     }
     Service& service = *members_[notice.service].service;
@@ -97,6 +99,12 @@ void Pool::log_ended(const Service& service, pid_t pid, int status) const {
               service.settings().prefix.c_str(), int(pid),
               killed ? "was killed by signal" : "exited with status",
               killed ? WTERMSIG(status) : WEXITSTATUS(status));
+}
+
+// The supervisor has died, or is left to end with its workers.
+void Pool::forget_workers() {
+    close();
+    for (const Member& member : members_) member.service->workers_forgotten();
 }
 
 void Pool::close() {

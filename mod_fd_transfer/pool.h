@@ -35,6 +35,7 @@ class Pool {
     void order(uint32_t member);
     bool read_notice();
     void log_ended(const Service& service, pid_t pid, int status) const;
+    void forget_workers();
     void close();
 
     server* srv_;

@@ -4,8 +4,6 @@
 #include "mod_fd_transfer/recovery.h"
 
 #include <algorithm>
-#include <utility>
-#include <vector>
 
 namespace fd_transfer {
 namespace {
@@ -22,6 +20,7 @@ void act(Pending& pending, Pending::State state) {
 void Recovery::keep(Pending& pending) {
     std::erase(lost_, &pending);
     pending.state = Pending::State::held;
+    returned_.remember(pending.request->con);
     if (!pending.untaken.repeatable) pending.data = {};
     untaken_.emplace(pending.untaken.id, &pending);
     show();
@@ -55,28 +54,30 @@ void Recovery::forget(Pending& pending) {
     release(pending.untaken.id);
 }
 
-void Recovery::look(size_t channel, ChannelView view) {
+Recovery::Verdicts Recovery::look(size_t channel, ChannelView view) {
     view.last_received = last_received_[channel];
     for (auto it = untaken_.rbegin(); it != untaken_.rend() && it->first > view.last_received; ++it)
         if (it->second->untaken.channel == channel && is_claimed(it->second->untaken))
             view.last_received = it->first;
-    std::vector<std::pair<Pending*, Fate>> settled;
+    last_received_[channel] = view.last_received;
+    Verdicts settled;
     for (const auto& [id, pending] : untaken_) {
         if (pending->untaken.channel != channel) continue;
         const Fate fate = fate_of(pending->untaken, view);
-        if (fate != Fate::pending) settled.emplace_back(pending, fate);
+        if (fate != Fate::pending) settled.emplace_back(id, fate);
     }
-    for (const auto& [pending, fate] : settled) {
-        untaken_.erase(pending->untaken.id);
-        settle(fate, *pending);
-    }
-    last_received_[channel] = view.last_received;
-    show();
+    return settled;
+}
+
+void Recovery::carry_out(const Verdicts& verdicts) {
+    for (const auto& [id, fate] : verdicts)
+        if (Pending* const pending = release(id)) settle(fate, *pending);
 }
 
 void Recovery::settle(Fate fate, Pending& pending) {
     switch (fate) {
         case Fate::repeatable:
+            if (pending.untaken.received) ++pending.untaken.deaths;
             if (pending.untaken.deaths >= most_deaths) return refuse(pending);
             pending.state = Pending::State::lost;
             lost_.push_back(&pending);

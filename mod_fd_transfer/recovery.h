@@ -4,6 +4,7 @@
 
 #include <deque>
 #include <map>
+#include <utility>
 #include <vector>
 
 #include "mod_fd_transfer/configuration.h"
@@ -37,9 +38,16 @@ class Recovery {
     // The request ends.
     void forget(Pending& pending);
 
-    // Looks at what was sent through this channel. To be called when a worker has died, when the
-    // channel has broken, and once a second.
-    void look(size_t channel, ChannelView view);
+    // What becomes of a hand-off, by its id.
+    using Verdicts = std::vector<std::pair<uint64_t, Fate>>;
+
+    // Looks at what was sent through this channel, and tells what is settled. To be called when a
+    // worker has died, when the channel has broken, and once a second. What the dead had said
+    // themselves must be read before the verdicts are carried out, and it may make some void.
+    Verdicts look(size_t channel, ChannelView view);
+    void carry_out(const Verdicts& verdicts);
+    // Answered 502.
+    void refuse(Pending& pending);
 
     // A request to be sent again, the oldest first; nullptr: none. It is `lost` until keep().
     Pending* first_lost() const { return lost_.empty() ? nullptr : lost_.front(); }
@@ -55,7 +63,6 @@ class Recovery {
   private:
     Pending* release(uint64_t id);
     void settle(Fate fate, Pending& pending);
-    void refuse(Pending& pending);
     void show() { statistics_[Statistics::untaken] = int(untaken_.size()); }
 
     const Settings& settings_;

@@ -9,6 +9,9 @@ namespace {
 
 constexpr int most_replies_at_once = 256;  // then other connections have their turn
 
+// A worker that ends returns what it has not begun; several may, one after the other.
+constexpr unsigned most_returns_in_vain = 3;
+
 uint8_t buffer[process::handoff_message_max];
 
 }  // namespace
@@ -23,9 +26,11 @@ handler_t Service::on_event(void* context, int events) {
     return HANDLER_FINISHED;
 }
 
-void Service::read_replies(Line& line) {
-    for (int i = 0; i < most_replies_at_once && line.node && read_reply(line); ++i) {
-    }
+// Whether these were all.
+bool Service::read_replies(Line& line) {
+    for (int i = 0; i < most_replies_at_once; ++i)
+        if (!line.node || !read_reply(line)) return true;
+    return false;
 }
 
 // False if there is none now.
@@ -39,8 +44,9 @@ bool Service::read_reply(Line& line) {
         case process::PassingError::would_block:
             return false;
         case process::PassingError::peer_closed:
-            // Our own queue does not close while we hold its other end: somebody sent nothing.
-            if (settings_.spawned()) {
+            // Our own queue does not close while we hold its other end: somebody sent nothing, if
+            // nobody has shut it down.
+            if (settings_.spawned() && !line.channel.shut_down()) {
                 reject("the message is empty", received.sender);
                 return true;
             }
@@ -102,8 +108,13 @@ const char* Service::take_back(const process::HandoffRecord& record,
     }
     // If we still have the connection, our descriptor is as good and needs no questions.
     if (Pending* const own = recovery_.hear_of(record.id)) {
-        go_on(*own, unread);
-        return nullptr;
+        if (!goes_round(*own, unread)) {
+            go_on(*own, unread);
+            return nullptr;
+        }
+        recovery_.refuse(*own);
+        return "a request came back unanswered again and again (do the workers know this prefix?); "
+               "it is answered 502";
     }
     if (record.without_socket())
         return "the connection came back without its socket, and is not kept here";
@@ -111,6 +122,17 @@ const char* Service::take_back(const process::HandoffRecord& record,
                                               process::FileDescriptor(fds.release(socket)));
     if (!fault) ++statistics_[Statistics::returned];
     return fault;
+}
+
+// Whether a request is returned unanswered by whoever gets it.
+bool Service::goes_round(const Pending& pending, std::span<const uint8_t> unread) {
+    const connection* const con = pending.request->con;
+    if (unread.empty()) return false;
+    const std::optional<Progress> progress = progress_of(con->fd);
+    if (progress && progress->written == pending.untaken.before.written)
+        return returned_.came_back_in_vain(con) > most_returns_in_vain;
+    returned_.came_back_answered(con);
+    return false;
 }
 
 // One line a second at most: a worker that sends rubbish does not send it once.
@@ -123,8 +145,16 @@ void Service::reject(const char* fault, pid_t sender) {
               settings_.prefix.c_str(), int(sender), fault, statistics_[Statistics::rejected]);
 }
 
-// The workers have closed a connection of theirs.
+// The workers have closed a connection of theirs, or the queue that all share.
 void Service::lose(Line& line) {
+    if (settings_.spawned()) {
+        log_error(srv_->errh, __FILE__, __LINE__,
+                  "fd-transfer.server \"%s\": a worker has shut the queue down, with shutdown(2); "
+                  "starting all workers anew",
+                  settings_.prefix.c_str());
+        hang_up(line);
+        return look_after(line, true);  // trigger() does the rest
+    }
     log_error(srv_->errh, __FILE__, __LINE__,
               "fd-transfer.server \"%s\": the worker at \"socket\" => \"%s\" has closed the queue; "
               "connecting again",
@@ -133,7 +163,8 @@ void Service::lose(Line& line) {
     ++statistics_[Statistics::died];
     --statistics_[Statistics::workers];
     look_after(line, true);
-    connect(line);
+    // At once, if this does not go round in circles.
+    if (line.since < log_monotonic_secs) connect(line);
     on_writable();
 }
 

@@ -58,10 +58,15 @@ bool make_non_blocking(int socket) {
 }
 
 void append(connection* con, std::span<const uint8_t> unread) {
-    if (!unread.empty())
-        chunkqueue_append_mem(con->read_queue, reinterpret_cast<const char*>(unread.data()),
-                              unread.size());
+    if (unread.empty()) return;
+    chunkqueue_append_mem(con->read_queue, reinterpret_cast<const char*>(unread.data()),
+                          unread.size());
+    // The queue counts what was read from the client, and once.
+    con->read_queue->bytes_in -= off_t(unread.size());
+    con->read_queue->bytes_out -= off_t(unread.size());
 }
+
+uintptr_t identity_in(void* plugin_context) { return reinterpret_cast<uintptr_t>(plugin_context); }
 
 }  // namespace
 
@@ -96,7 +101,7 @@ const char* ReturnedConnections::adopt(server* srv, uint32_t socket_index,
     if (srv->lim_conns == 0) return "server.max-connections is reached";
     if (!make_non_blocking(socket.get())) return "the socket cannot be made non-blocking";
     const uint64_t identity = identity_of(socket.get(), *from, peer);
-    if (identities_.contains(identity)) return "the same connection has been returned before";
+    if (identities_.contains(identity)) return "the server has the same connection already";
 
     connection* const con = connection_accepted(srv, from, &peer, socket.release());
     if (!con) return "another module refused the connection";
@@ -110,7 +115,7 @@ const char* ReturnedConnections::adopt(server* srv, uint32_t socket_index,
 }
 
 void ReturnedConnections::remember(connection* con, uint64_t identity) {
-    if (identities_.insert(identity).second)
+    if (identities_.emplace(identity, 0).second)
         con->plugin_ctx[plugin_id_] = reinterpret_cast<void*>(uintptr_t(identity));
 }
 
@@ -121,8 +126,18 @@ void ReturnedConnections::remember(connection* con) {
 
 void ReturnedConnections::forget(const connection* con) {
     void*& context = con->plugin_ctx[plugin_id_];
-    if (context) identities_.erase(reinterpret_cast<uintptr_t>(context));
+    if (context) identities_.erase(identity_in(context));
     context = nullptr;
+}
+
+unsigned ReturnedConnections::came_back_in_vain(const connection* con) {
+    const auto found = identities_.find(identity_in(con->plugin_ctx[plugin_id_]));
+    return found == identities_.end() ? 0 : ++found->second;
+}
+
+void ReturnedConnections::came_back_answered(const connection* con) {
+    const auto found = identities_.find(identity_in(con->plugin_ctx[plugin_id_]));
+    if (found != identities_.end()) found->second = 0;
 }
 
 }  // namespace fd_transfer

@@ -4,7 +4,7 @@
 
 #include <cstdint>
 #include <span>
-#include <unordered_set>
+#include <unordered_map>
 
 #include "lighty/lighttpd.h"
 #include "process/file_descriptor.h"
@@ -33,8 +33,13 @@ class ReturnedConnections {
     const char* adopt(server* srv, uint32_t socket_index, std::span<const uint8_t> unread,
                       process::FileDescriptor socket);
 
-    // The server goes on with a connection that it has kept all the time.
+    // The server keeps a connection that a worker has too.
     void remember(connection* con);
+
+    // How many times in a row a connection that was kept has come back without an answer, of which
+    // this is one more.
+    unsigned came_back_in_vain(const connection* con);
+    void came_back_answered(const connection* con);
 
     // The server has let go of the connection, or is about to close it.
     void forget(const connection* con);
@@ -43,7 +48,8 @@ class ReturnedConnections {
     void remember(connection* con, uint64_t identity);
 
     int plugin_id_;
-    std::unordered_set<uint64_t> identities_;  // a number for each connection, never 0
+    // For each connection a number that is never 0, and the times it came back in vain.
+    std::unordered_map<uint64_t, unsigned> identities_;
 };
 
 }  // namespace fd_transfer

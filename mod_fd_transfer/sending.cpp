@@ -31,17 +31,14 @@ process::HandoffRecord record_of(const connection* con, Stage stage, size_t head
 // The hand-off that is about to be made.
 Untaken untaken_of(const request_st* r, size_t channel, uint64_t id) {
     const connection* const con = r->con;
-    claim_for_server(con->fd);
-    Untaken untaken = {.id = id,
-                       .socket = con->fd,
-                       .before = {0, uint64_t(con->read_queue->bytes_in)},
-                       .repeatable = repeatable(r),
-                       .since = log_monotonic_secs,
-                       .channel = channel};
-    // Of a fresh connection we know what it has done without asking the kernel.
-    if (con->request_count > 1)
-        untaken.before = progress_of(con->fd, untaken.before.consumed).value_or(Progress{});
-    return untaken;
+    return {
+        .id = id,
+        .keeper = claim_for_server(con->fd),
+        .socket = con->fd,
+        .before = progress_of(con->fd, uint64_t(con->read_queue->bytes_in)).value_or(Progress{}),
+        .repeatable = repeatable(r),
+        .since = log_monotonic_secs,
+        .channel = channel};
 }
 
 }  // namespace
@@ -51,15 +48,17 @@ bool Service::wants_taken(const Line& line) const {
     return line.fuller || (settings_.protection == Protection::always && settings_.spawned());
 }
 
-bool Service::keeps_connections() const {
+bool Service::keeps(const connection* con) const {
     const auto keeps = [this](const auto& line) { return line->node && wants_taken(*line); };
-    return recovery_.has_room(1) && std::any_of(lines_.begin(), lines_.end(), keeps);
+    return con->srv_socket->addr.plain.sa_family != AF_UNIX && recovery_.has_room(1) &&
+           std::any_of(lines_.begin(), lines_.end(), keeps);
 }
 
-bool Service::send_record(const Line& line, std::span<const uint8_t> data,
+bool Service::send_record(Line& line, std::span<const uint8_t> data,
                           const process::HandoffRecord& record, int client) {
     const process::PassingError error = line.channel.send(record, data, client);
     if (error != process::PassingError::none) {
+        line.deaf = error == process::PassingError::peer_closed;
         if (error == process::PassingError::no_resources || error == process::PassingError::system)
             starve();
         return false;
@@ -82,10 +81,11 @@ Service::Outcome Service::send(const request_st* r, std::span<const uint8_t> dat
                                size_t head_length, Untaken& untaken) {
     if (int64_t(data.size()) > settings_.max_record) return Outcome::too_big;
     if (start_) std::exchange(start_, nullptr)();
+    const bool keep = keeps(r->con);
     for (size_t tried = 0; tried < lines_.size(); ++tried) {
-        const Line& line = next_line();
-        if (!line.node) continue;
-        const bool hold = wants_taken(line) && recovery_.has_room(1);
+        Line& line = next_line();
+        if (!line.node || line.deaf) continue;
+        const bool hold = keep && wants_taken(line);
         const uint64_t id = next_id++;
         if (hold) untaken = untaken_of(r, line.index, id);
         if (send_record(line, data, record_of(r->con, settings_.stage, head_length, hold, id),
@@ -96,15 +96,16 @@ Service::Outcome Service::send(const request_st* r, std::span<const uint8_t> dat
 }
 
 bool Service::send_again(Pending& lost) {
-    const Line& line = next_line();
+    Line& line = next_line();
     const connection* const con = lost.request->con;
     const process::HandoffRecord record =
         record_of(con, settings_.stage, lost.head_length, true, next_id++);
-    claim_for_server(con->fd);
-    if (!line.node || !send_record(line, bytes(lost.data), record, con->fd)) return false;
+    lost.untaken.keeper = claim_for_server(con->fd);
+    if (!line.node || line.deaf || !send_record(line, bytes(lost.data), record, con->fd))
+        return false;
     lost.untaken.id = record.id;
     lost.untaken.channel = line.index;
-    lost.untaken.orphaned = false;
+    lost.untaken.received = lost.untaken.orphaned = false;
     lost.untaken.missing_since.reset();
     lost.untaken.answering_since.reset();
     return true;
@@ -144,7 +145,7 @@ void Service::send_put_off() {
 // How many of them are done with, from the first on; 0: no more can be sent together now.
 size_t Service::send_together(std::span<Pending* const> requests) {
     const Line& line = next_line();
-    if (!line.node || !line.batches || line.singles || !wants_taken(line)) return 0;
+    if (!line.node || line.deaf || !line.batches || line.singles || !wants_taken(line)) return 0;
     Batch batch;
     for (Pending* const pending : requests)
         if (!recovery_.has_room(batch.size() + 1) || !add(batch, line, *pending)) break;

@@ -44,8 +44,9 @@ bool Service::open() {
 }
 
 void Service::watch(Line& line) {
+    line.since = log_monotonic_secs;
     line.node = fdevent_register(srv_->ev, line.channel.fd(), on_event, &line);
-    fdevent_fdnode_event_set(srv_->ev, line.node, wanted_events());
+    fdevent_fdnode_event_set(srv_->ev, line.node, wanted_events(line));
     ++srv_->cur_fds;
 }
 
@@ -55,7 +56,7 @@ void Service::hang_up(Line& line) {
     fdevent_unregister(srv_->ev, line.node);
     line.node = nullptr;
     line.channel.close();
-    line.fuller = line.batches = line.singles = false;
+    line.deaf = line.fuller = line.batches = line.singles = false;
     --srv_->cur_fds;
 }
 
@@ -89,13 +90,13 @@ int Service::queued_bytes() const {
     return sum;
 }
 
-int Service::wanted_events() const {
-    return busy() && !starved_ ? FDEVENT_IN | FDEVENT_OUT : FDEVENT_IN;
+int Service::wanted_events(const Line& line) const {
+    return busy() && !starved_ && !line.deaf ? FDEVENT_IN | FDEVENT_OUT : FDEVENT_IN;
 }
 
 void Service::watch_for_room() {
     for (const auto& line : lines_)
-        if (line->node) fdevent_fdnode_event_set(srv_->ev, line->node, wanted_events());
+        if (line->node) fdevent_fdnode_event_set(srv_->ev, line->node, wanted_events(*line));
 }
 
 // --- waiting ---
@@ -178,14 +179,32 @@ void Service::worker_ended(pid_t) {
     on_writable();
 }
 
+void Service::workers_forgotten() {
+    statistics_[Statistics::workers] = 0;
+    // The end of those among them who die now will not be told.
+    for (const auto& line : lines_) look_after(*line, true);
+}
+
+bool Service::reopen() {
+    if (!settings_.spawned() || lines_.front()->node) return false;
+    Line& line = *lines_.front();
+    line.channel = Channel::create(int(settings_.queue_bytes));
+    if (line.channel.open()) watch(line);
+    return line.node;
+}
+
 // What became of hand-offs through this line whose answer has not begun?
 void Service::look_after(Line& line, bool death) {
-    read_replies(line);  // what a worker said while it lived comes first
     const bool open = line.node != nullptr;
-    recovery_.look(line.index, {.broken = !open,
-                                .empty = open && line.channel.queued_bytes() == 0,
-                                .death = death,
-                                .now = log_monotonic_secs});
+    const Recovery::Verdicts verdicts =
+        recovery_.look(line.index, {.broken = !open,
+                                    .empty = open && line.channel.queued_bytes() == 0,
+                                    .death = death,
+                                    .now = log_monotonic_secs});
+    // Now that they are seen to be dead, all that they have said is in the queue; it comes first.
+    // If it is too much for one turn, the next look, within a second, finds the rest.
+    if (verdicts.empty() || !read_replies(line)) return;
+    recovery_.carry_out(verdicts);
     // Connections that dead workers would have returned in the next moment.
     while (Pending* const complete = recovery_.take_complete()) {
         const std::string data = std::move(complete->data);
@@ -202,12 +221,15 @@ void Service::go_on(Pending& pending, std::span<const uint8_t> unread) {
     // As lighttpd does after an answer of its own: try to read before asking for events.
     if (pending.client_spoke || !awaits_client(con)) con->is_readable = 1;
     resume(pending.request, unread);
-    returned_.remember(con);
+    // Until lighttpd comes to the connection, in this turn, and sets it: its clock may leap before
+    // that, and it looks for idle clients.
+    con->read_idle_ts = log_monotonic_secs + settings_.taken_timeout;
 }
 
 void Service::trigger() {
     for (const auto& line : lines_) {
-        if (!line->node) connect(*line);
+        if (line->deaf) lose(*line);
+        if (!line->node && !settings_.spawned()) connect(*line);
         look_after(*line, false);
     }
     starved_ = false;

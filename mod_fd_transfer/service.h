@@ -36,8 +36,9 @@ class Service {
     // `start` is called when the service is used for the first time.
     void on_first_use(std::function<void()> start) { start_ = std::move(start); }
 
-    // Whether a connection that is handed over now would be kept, see hold().
-    bool keeps_connections() const;
+    // Whether a connection that is handed over now would be kept, see hold(). Only of TCP does the
+    // kernel tell how far an answer has come.
+    bool keeps(const connection* con) const;
 
     enum class Outcome {
         sent,  // the worker's now
@@ -68,6 +69,11 @@ class Service {
 
     void worker_started(pid_t pid);
     void worker_ended(pid_t pid);
+    // The supervisor is another one from now on: what has become of its workers is not known.
+    void workers_forgotten();
+    // Makes a new queue if workers that lighttpd starts have shut the old one down. True if there
+    // is one: they must be started anew.
+    bool reopen();
 
     // Once a second.
     void trigger();
@@ -79,6 +85,8 @@ class Service {
         size_t index;
         Channel channel = {};
         fdnode* node = nullptr;
+        int64_t since = 0;      // seconds
+        bool deaf = false;      // its workers have shut it down for reading
         bool reachable = true;  // as logged last
         bool fuller = false;    // its workers say `taken`
         bool batches = false;   // a worker takes several requests at once
@@ -89,14 +97,14 @@ class Service {
     void watch(Line& line);
     void hang_up(Line& line);
     void connect(Line& line);
-    int wanted_events() const;
+    int wanted_events(const Line& line) const;
     void watch_for_room();
 
     Line& next_line() { return *lines_[next_line_++ % lines_.size()]; }
     bool wants_taken(const Line& line) const;
     size_t send_together(std::span<Pending* const> requests);
     bool add(Batch& batch, const Line& line, Pending& pending);
-    bool send_record(const Line& line, std::span<const uint8_t> data,
+    bool send_record(Line& line, std::span<const uint8_t> data,
                      const process::HandoffRecord& record, int client);
 
     void starve();
@@ -105,13 +113,14 @@ class Service {
     bool send_again(Pending& lost);
     void refuse_late();
 
-    void read_replies(Line& line);
+    bool read_replies(Line& line);
     bool read_reply(Line& line);
     void take_replies(Line& line, process::ReceivedMessage& received);
     void take_reply(Line& line, const process::HandoffRecord& record,
                     const process::HandoffReader& reader, process::ReceivedMessage& received);
     const char* take_back(const process::HandoffRecord& record,
                           const process::HandoffReader& reader, process::ReceivedFds& fds);
+    bool goes_round(const Pending& pending, std::span<const uint8_t> unread);
     void reject(const char* fault, pid_t sender);
     void lose(Line& line);
 

@@ -21,24 +21,26 @@ constexpr int64_t longest_short_answer = 2;
 bool held_by_nobody(Untaken& handoff, const ChannelView& channel) {
     const pid_t owner = fcntl(handoff.socket, F_GETOWN);
     if (owner == 0) {
-        ++handoff.deaths;
+        handoff.received = true;
         return true;
     }
-    if (owner != getpid()) return false;
+    if (owner != handoff.keeper) return false;
     // Nobody has claimed it. It waits in the queue, or its worker died before it could.
     if (channel.broken) return true;
     if (channel.death) handoff.orphaned = true;
     const bool received = channel.empty || handoff.id < channel.last_received;
     if (!handoff.orphaned || !received) return false;
     if (!handoff.missing_since) handoff.missing_since = channel.now;
-    return channel.now - *handoff.missing_since >= missing_means_dead;
+    handoff.received = channel.now - *handoff.missing_since >= missing_means_dead;
+    return handoff.received;
 }
 
 }  // namespace
 
-void claim_for_server(int client) {
-    static const pid_t server = getpid();
+pid_t claim_for_server(int client) {
+    const pid_t server = getpid();
     fcntl(client, F_SETOWN, server);
+    return server;
 }
 
 uint64_t announced_length(int client, uint64_t id) {
@@ -49,7 +51,9 @@ uint64_t announced_length(int client, uint64_t id) {
     return announcement >> 32 == (id & 0xfffff) ? announcement & 0xffffffff : 0;
 }
 
-bool is_claimed(const Untaken& handoff) { return fcntl(handoff.socket, F_GETOWN) != getpid(); }
+bool is_claimed(const Untaken& handoff) {
+    return fcntl(handoff.socket, F_GETOWN) != handoff.keeper;
+}
 
 Fate fate_of(Untaken& handoff, const ChannelView& channel) {
     const bool dead = held_by_nobody(handoff, channel);

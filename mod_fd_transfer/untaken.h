@@ -7,6 +7,8 @@
 // while the hand-off waits in the queue; a process that is dead and reaped shows as 0.
 #pragma once
 
+#include <sys/types.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -17,11 +19,13 @@ namespace fd_transfer {
 
 struct Untaken {
     uint64_t id = 0;
+    pid_t keeper = 0;         // the process that sent it: the owner while nobody has claimed it
     int socket = -1;          // the client's; belongs to the connection
     Progress before = {};     // at the hand-off
     bool repeatable = false;  // GET or HEAD, without a body
     int64_t since = 0;        // seconds, of the first hand-off
-    unsigned deaths = 0;      // of workers that had received it
+    unsigned deaths = 0;      // of workers that had received it; counted by who acts on a Fate
+    bool received = false;    // by a worker that is dead
     size_t channel = 0;       // index
     bool orphaned = false;    // a worker died while nobody had claimed it
     // When it was first seen to be orphaned, and no longer in the queue.
@@ -30,8 +34,9 @@ struct Untaken {
     std::optional<int64_t> answering_since = {};
 };
 
-// Makes this process the socket's owner, before it is sent to a worker.
-void claim_for_server(int client);
+// Makes this process the socket's owner, before it is sent to a worker. Returns its id: the server
+// may go on in a fork of it (server.graceful-restart-bg).
+pid_t claim_for_server(int client);
 
 // A worker that means to return the connection announces how many bytes it is about to write:
 // where all who hold the socket can read it, in the seconds of SO_SNDTIMEO, which means nothing to
@@ -63,7 +68,7 @@ struct ChannelView {
 // Whether a worker has claimed it.
 bool is_claimed(const Untaken& handoff);
 
-// May set orphaned, missing_since and answering_since, and counts deaths.
+// May set received, orphaned, missing_since and answering_since.
 Fate fate_of(Untaken& handoff, const ChannelView& channel);
 
 }  // namespace fd_transfer

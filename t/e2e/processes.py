@@ -130,6 +130,11 @@ def sleeps(pid):
     return _stat(pid)[0] == "S"
 
 
+def is_stopped(pid):
+    """By a signal, which takes a moment; for a process that is traced, by the tracer too."""
+    return _stat(pid)[0] in "Tt"
+
+
 def alive(pid):
     """False for a zombie too."""
     try:

@@ -10,12 +10,17 @@ on a socket of its own at PATH (an external worker). patient: the same, deaf to 
 batches: takes several requests in one message, and answers with one. undecided: says that it does,
 and that it does not.
 
-/…/pause/SECONDS   sleeps before it answers
+/…/pause/SECONDS   sleeps before it answers; /…/pause/SECONDS/WHAT: before it does one of those below
 /…/linger/         sleeps after it has answered, and before it returns the connection
 /…/die             kills itself before it answers
 /…/die-once/NAME   the same, if the file /tmp/NAME is not there yet; makes it
 /…/die-half        kills itself within the answer
 /…/die-after       kills itself when it has answered, and said so
+/…/slow            says taken within the answer, and sleeps for 3 seconds there
+/…/back            returns the request unanswered
+/…/shut            shuts the queue down when it has answered
+/…/unclaimed/NAME  stops before it makes itself the socket's owner, if /tmp/NAME is not there yet
+/…/collect         answers when SIGUSR1 comes: says so of all of them, and kills itself
 anything else      answers with its process id
 """
 import contextlib
@@ -35,6 +40,9 @@ IN_MEMFD, WANTS_TAKEN, WITHOUT_SOCKET, TAKES_BATCHES = 1, 4, 8, 16
 
 def note(kind, number=0, index=0, data=b"", flags=0):
     return HEADER.pack(b"LFDT", 1, kind, flags, number, index, 0, len(data)) + data
+
+
+collected = []  # the queue, the client, the response, the record's id and index
 
 
 class Queue:
@@ -61,23 +69,27 @@ def die():
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def is_first(name):
+    try:
+        os.close(os.open(f"/tmp/{name}", os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return False
+    return True
+
+
 def obey(path, client, response):
     if sys.argv[1] == "patient":
         return
     what, _, argument = path.rpartition("/")
     action = what.rpartition("/")[2]
-    if action == "pause":
-        time.sleep(float(argument))
-    elif argument == "die":
+    if "/pause/" in path:
+        time.sleep(float(path.partition("/pause/")[2].partition("/")[0]))
+    if argument == "die":
         die()
     elif argument == "die-half":
         client.send(response[:20])
         die()
-    elif action == "die-once":
-        try:
-            os.close(os.open(f"/tmp/{argument}", os.O_CREAT | os.O_EXCL))
-        except FileExistsError:
-            return
+    elif action == "die-once" and is_first(argument):
         die()
 
 
@@ -101,8 +113,20 @@ def answer(queue, message, fds, give_back):
         response = (b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nConnection: %s\r\n"
                     b"Content-Length: %d\r\n\r\n%s"
                     % (b"keep-alive" if keep else b"close", len(body), body))
+        if b"/collect " in head:
+            collected.append((queue, client.dup(), response, number, index))
+            return
         obey(head.split()[1].decode(), client, response)
+        if b"/back " in head:
+            give_socket_back(queue, client, flags & WANTS_TAKEN, number, index, data)
+            return
         try:
+            if b"/slow " in head:
+                client.send(response[:-5])
+                queue.tell(note(TAKEN, number))
+                time.sleep(3)
+                client.send(response[-5:])
+                return
             if keep:
                 # So many seconds of "timeout": if we die now, the server sees whether all of the
                 # answer has been written. The socket does not block, so the option does nothing.
@@ -116,12 +140,21 @@ def answer(queue, message, fds, give_back):
                 give_socket_back(queue, client, flags & WANTS_TAKEN, number, index, rest)
                 if b"/die-after " in head:
                     die()
+                if b"/shut " in head:
+                    queue.sock.shutdown(socket.SHUT_RDWR)
                 return
             client.shutdown(socket.SHUT_WR)
         except OSError:
             pass  # the client has left
         if flags & WANTS_TAKEN:
             queue.tell(note(TAKEN, number))
+
+
+def answer_what_was_collected(*_):
+    for queue, client, response, number, index in collected:
+        client.send(response)
+        give_socket_back(queue, client, True, number, index, b"")
+    die()
 
 
 def records(message, fds):
@@ -153,6 +186,9 @@ def serve(sock, give_back):
             continue
         if not message:
             return
+        unclaimed = message.partition(b"/unclaimed/")[2].split(b" ")[0]
+        if unclaimed and is_first(unclaimed.decode()):
+            os.kill(os.getpid(), signal.SIGSTOP)
         for fd in fds:
             fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
         for record, its_fds in records(message, fds):
@@ -170,6 +206,7 @@ def listen(path):
 
 
 signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+signal.signal(signal.SIGUSR1, answer_what_was_collected)
 if sys.argv[1] in ("listen", "patient"):
     listen(sys.argv[2])
 else:

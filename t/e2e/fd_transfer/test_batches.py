@@ -9,6 +9,7 @@ import signal
 import uuid
 
 import lighttpd
+import processes
 import pytest
 
 from service import (STATUS, counters, fuller, get, read_response, request, service,
@@ -18,8 +19,10 @@ from service import (STATUS, counters, fuller, get, read_response, request, serv
 @contextlib.contextmanager
 def one_turn(server):
     """What clients send meanwhile, lighttpd reads in one turn of its event loop."""
+    server.wait_until(lambda: processes.sleeps(server.pid), "lighttpd to have nothing to do")
     os.kill(server.pid, signal.SIGSTOP)
     try:
+        server.wait_until(lambda: processes.is_stopped(server.pid), "lighttpd to be stopped")
         yield
     finally:
         os.kill(server.pid, signal.SIGCONT)

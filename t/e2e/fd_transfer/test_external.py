@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Workers that run by themselves: lighttpd connects to them, and neither's death ends the other."""
+import contextlib
+import socket
 import subprocess
+import threading
+import time
 
 import pytest
 
@@ -88,3 +92,25 @@ def test_streams_outlive_lighttpd(start, stage, run):
                 more = stream.recv(4096)
                 assert more
                 seen += more
+
+
+def test_a_worker_that_accepts_and_closes_is_not_asked_without_a_pause(start, stage, tmp_path):
+    path = tmp_path / "worker.sock"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        connections = []
+
+        def accept():
+            with contextlib.suppress(OSError):
+                while True:
+                    listener.accept()[0].close()
+                    connections.append(time.monotonic())
+        thread = threading.Thread(target=accept)
+        thread.start()
+        server = start(STATUS + external(path, stage=stage, workers=1), modules=["mod_status"])
+        server.wait_until(lambda: len(connections) >= 4, "connections")
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+    assert connections[-1] - connections[0] > 1
+    assert server.log_text().count("has closed the queue") < 10

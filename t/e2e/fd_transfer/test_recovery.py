@@ -4,12 +4,12 @@ import contextlib
 import os
 import signal
 import socket
-import time
 import uuid
 
 import pytest
 
 import processes
+from lighttpd import free_port
 from service import (STATUS, counters, fuller, get, read_response, report, request, service,
                      wait_for_counter, workers)
 
@@ -78,28 +78,6 @@ def test_an_answer_broken_off_ends_the_connection(start_fuller):
         assert sock.recv(1000) == b"HTTP/1.1 200 OK\r\nCon"
         assert sock.recv(1000) == b""
     assert wait_for_counter(server, "broken-off", 1)["repeated"] == 0
-
-
-def test_what_a_worker_said_before_it_died_comes_first(start_fuller):
-    """lighttpd sees that a worker is dead, and that it had answered, before it has read the
-    worker's return."""
-    server = start_fuller("return", workers=1)
-    worker, = workers()
-    with server.connect() as sock:
-        os.kill(worker, signal.SIGSTOP)
-        sock.sendall(get("/hot/die-after"))
-        wait_for_counter(server, "untaken", 1)
-        server.wait_until(lambda: processes.sleeps(server.pid), "lighttpd to have done")
-        server.send_signal(signal.SIGSTOP)
-        os.kill(worker, signal.SIGCONT)
-        assert read_response(sock)[0] == 200
-        server.wait_until(lambda: not os.path.exists(f"/proc/{worker}"), "the worker to be reaped")
-        time.sleep(1)  # lighttpd's clock goes on: its timers come before all events
-        server.send_signal(signal.SIGCONT)
-        sock.sendall(get("/hot/"))
-        assert read_response(sock)[0] == 200
-    now = counters(server)
-    assert (now["rejected"], now["broken-off"], now["repeated"]) == (0, 0, 0), server.log_text()
 
 
 def test_what_waits_in_the_queue_survives_the_workers(start_fuller):
@@ -185,6 +163,57 @@ def test_the_supervisor_is_replaced_when_it_dies(start_fuller):
     server.wait_for("the supervisor of the workers has died")
     server.wait_until(lambda: not processes.alive(worker), "its workers to leave")
     assert request(server, get("/hot/"))[0] == 200
+
+
+def test_what_a_worker_had_not_claimed_is_repeated_though_the_supervisor_is_dead(start_fuller):
+    server = start_fuller()
+    name = f"unclaimed-{uuid.uuid4()}"
+    try:
+        with server.connect() as sock:
+            sock.sendall(get(f"/hot/unclaimed/{name}"))
+            server.wait_until(lambda: os.path.exists(f"/tmp/{name}"), "a worker to receive it")
+            stopped, = server.wait_until(lambda: [w for w in workers() if processes.is_stopped(w)],
+                                         "it to stop")
+            os.kill(processes.parent(stopped), signal.SIGKILL)
+            server.wait_for("the supervisor of the workers has died")
+            os.kill(stopped, signal.SIGKILL)
+            assert read_response(sock)[0] == 200
+    finally:
+        os.unlink(f"/tmp/{name}")
+    assert counters(server)["repeated"] == 1
+
+
+def test_a_queue_that_a_worker_shuts_down_is_replaced(start, stage):
+    server = start(STATUS + service(**fuller("return", workers=2, stage=stage)),
+                   modules=["mod_status"])
+    with server.connect() as sock:
+        sock.sendall(get("/hot/shut"))
+        assert read_response(sock)[0] == 200
+    server.wait_for("a worker has shut the queue down")
+    assert request(server, get("/hot/"))[0] == 200
+    server.wait_until(lambda: counters(server)["workers"] == 2, "two workers")
+    cpu = server.cpu()
+    for _ in range(20):
+        assert request(server, get("/hot/"))[0] == 200
+    assert server.cpu() - cpu < 1
+
+
+def test_behind_the_proxy_protocol_requests_are_repeated_too(start_lighttpd, stage):
+    """Bytes of the connection that come before the first request are not lighttpd's to count."""
+    port = free_port()
+    server = start_lighttpd(
+        STATUS + service(**fuller("close", stage=stage, taken="always")) +
+        f'$SERVER["socket"] == "127.0.0.1:{port}" {{\n'
+        'extforward.forwarder = ( "all" => "trust" )\nextforward.hap-PROXY = "enable"\n}\n',
+        modules=["mod_extforward", "mod_status", "mod_fd_transfer"])
+    wait_for_counter(server, "started", 1)
+    name = f"die-once-{uuid.uuid4()}"
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as sock:
+            sock.sendall(b"PROXY TCP4 10.0.0.1 10.0.0.2 1000 80\r\n" + get(f"/hot/die-once/{name}"))
+            assert read_response(sock)[0] == 200
+    finally:
+        os.unlink(f"/tmp/{name}")
 
 
 def test_a_client_that_leaves_costs_nothing(start_fuller):

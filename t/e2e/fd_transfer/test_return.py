@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Connections that workers give back: keep-alive goes on with lighttpd. And what workers may get
 wrong: lighttpd lives, says what was wrong, and leaks nothing."""
+import os
+import socket
 import time
+import uuid
 
 import pytest
 
@@ -220,7 +223,7 @@ def test_a_connection_returned_twice_is_one_connection(start_rubbish):
         assert now["returned"] == 1
         sock.sendall(get("/style.css"))
         assert read_response(sock)[2] == b"css"
-    server.wait_for("the same connection has been returned before")
+    server.wait_for("the server has the same connection already")
 
 
 @pytest.fixture
@@ -319,3 +322,57 @@ def test_a_returned_connection_beyond_the_limit_is_closed(start, stage):
         assert read_response(sock)[0] == 200
         assert sock.recv(1) == b""
     server.wait_for("server.max-connections is reached")
+
+
+def test_pipelined_requests_of_the_same_length(start_return, tmp_path):
+    """Of three requests two come together; the second comes back with the first's connection, and
+    the third has arrived when the second's worker dies."""
+    server = start_return(taken="always")
+    name = f"die-once-{uuid.uuid4()}"
+    second = get(f"/hot/pause/0.3/die-once/{name}")
+    third = get("/style.css", "X-Fill: ")
+    third = get("/style.css", "X-Fill: " + "x" * (len(second) - len(third)))
+    try:
+        with server.connect() as sock:
+            sock.sendall(get("/hot/pause/0.6") + second)
+            wait_for_counter(server, "untaken", 1)
+            sock.sendall(third)
+            data = b""
+            while not data.endswith(b"css"):
+                more = sock.recv(65536)
+                assert more, data
+                data += more
+    finally:
+        os.unlink(f"/tmp/{name}")
+    bodies = [part.partition(b"\r\n\r\n")[2] for part in data.split(b"HTTP/1.1 200 OK")[1:]]
+    assert [body[:3] for body in bodies] == [b"wor", b"wor", b"css"]
+    assert counters(server)["repeated"] == 1
+
+
+def test_a_request_that_all_workers_return_ends_in_502(start_return):
+    server = start_return(taken="always")
+    with server.connect() as sock:
+        sock.sendall(get("/hot/back"))
+        assert read_response(sock)[0] == 502
+    server.wait_for("came back unanswered again and again")
+    assert counters(server)["handed-over"] < 10
+    with server.connect() as sock:
+        for _ in range(10):
+            sock.sendall(get("/hot/"))
+            assert read_response(sock)[0] == 200
+
+
+def test_clients_on_a_unix_socket(start, stage, tmp_path):
+    """The kernel does not tell how far their answers have come: the worker gets the connection for
+    good, and returns it with its socket."""
+    path = tmp_path / "http.sock"
+    server = start(STATUS + service(**fuller("return", stage=stage, taken="always")) +
+                   f'$SERVER["socket"] == "{path}" {{ }}\n', modules=["mod_status"])
+    (server.root / "style.css").write_text("css")
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(str(path))
+        for url in ("/hot/", "/hot/pause/3", "/style.css", "/hot/"):
+            sock.sendall(get(url))
+            assert read_response(sock)[0] == 200
+    now = counters(server)
+    assert (now["rejected"], now["returned"]) == (0, 3)
