@@ -122,8 +122,8 @@ class Intake {
     // Readable when receive() has something to say, or to do.
     int fd() const;
     // The next connection into `handoff`, whose former contents are closed. After `ok` there may
-    // be more; `empty` is normal when siblings are faster. Once it has said `drained`, fd() is
-    // silent and listening sockets are closed.
+    // be more; `empty` is normal when siblings are faster. Once it has said `drained`, listening
+    // sockets are closed and fd() is silent, but for word that had no room and now has some.
     Status receive(Handoff& handoff);
     // True if receive() has more of what came together, which fd() does not show.
     bool has_more() const;

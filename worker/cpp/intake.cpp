@@ -91,15 +91,19 @@ class Intake::Sources {
 
   private:
     struct Source {
-        Kind kind;
+        Kind kind{};
         Socket socket;  // of all kinds but `queue`
         std::unique_ptr<Queue> queue;
-        bool waits_for_room = false;  // to tell more
-    };
+        std::uint32_t events = 0;  // for which epoll waits
 
-    void look_for_room(std::uint32_t number, Source& source);
+        int fd() const { return queue ? queue->fd() : socket.fd(); }
+    };
+    using SourceMap = std::unordered_map<std::uint32_t, Source>;
 
     void watch(Kind kind, Socket socket);
+    void wait_for(std::uint32_t events, std::uint32_t number, Source& source);
+    void look_for_room(std::uint32_t number, Source& source);
+    SourceMap::iterator forget(SourceMap::iterator source);
     Status receive_from(std::uint32_t number, Handoff& handoff);
     Socket accept_from(const Socket& listener);
     Status accept_queue(const Socket& listener);
@@ -109,10 +113,11 @@ class Intake::Sources {
     Delivery delivery_;
     Socket epoll_{epoll_create1(EPOLL_CLOEXEC)};
     Socket spare_{open("/dev/null", O_RDONLY | O_CLOEXEC)};  // see accept_from()
-    std::unordered_map<std::uint32_t, Source> sources_;
+    SourceMap sources_;
     std::uint32_t last_ = 0;        // the numbers of sources begin with 1
     std::uint32_t inherited_ = 0;   // the queue whose end means drain
     std::uint32_t unfinished_ = 0;  // the queue that has more of what came together; 0: none
+    bool draining_ = false;
 };
 
 Intake::Sources::Sources(Delivery delivery) : delivery_(delivery) {
@@ -139,16 +144,31 @@ void Intake::Sources::watch(Kind kind, Socket socket) {
     fcntl(fd, F_SETFD, FD_CLOEXEC);
     // A queue's flags are shared with siblings, and receiving does not need it.
     if (kind != Kind::queue) fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
-    Source source{kind, {}, {}};
+    Source& source = sources_[++last_];
+    source.kind = kind;
     if (kind == Kind::queue) {
         source.queue = std::make_unique<Queue>(std::move(socket), delivery_);
         source.queue->hello();
     } else {
         source.socket = std::move(socket);
     }
-    sources_.emplace(++last_, std::move(source));
-    epoll_event event{.events = EPOLLIN, .data = {.u32 = last_}};
-    epoll_ctl(epoll_.fd(), EPOLL_CTL_ADD, fd, &event);
+    if (!draining_) wait_for(EPOLLIN, last_, source);
+}
+
+void Intake::Sources::wait_for(std::uint32_t events, std::uint32_t number, Source& source) {
+    if (events == source.events) return;
+    const int operation = source.events == 0 ? EPOLL_CTL_ADD
+                          : events == 0      ? EPOLL_CTL_DEL
+                                             : EPOLL_CTL_MOD;
+    epoll_event event{.events = events, .data = {.u32 = number}};
+    epoll_ctl(epoll_.fd(), operation, source.fd(), &event);
+    source.events = events;
+}
+
+// Closing is not enough: epoll goes on with a socket that others have open too.
+Intake::Sources::SourceMap::iterator Intake::Sources::forget(SourceMap::iterator source) {
+    wait_for(0, source->first, source->second);
+    return sources_.erase(source);
 }
 
 bool Intake::Sources::empty() const { return sources_.size() < 2; }  // there is always the signal
@@ -166,7 +186,9 @@ Status Intake::Sources::receive(Handoff& handoff) {
 }
 
 Status Intake::Sources::receive_from(std::uint32_t number, Handoff& handoff) {
-    Source& source = sources_.at(number);
+    const auto found = sources_.find(number);
+    if (found == sources_.end()) return Status::system_error;  // cannot be: see forget()
+    Source& source = found->second;
     switch (source.kind) {
         case Kind::drain_signal: {
             signalfd_siginfo seen;
@@ -180,13 +202,18 @@ Status Intake::Sources::receive_from(std::uint32_t number, Handoff& handoff) {
         case Kind::queue:
             break;
     }
+    if (draining_) {  // there is room; hand-offs that wait are for siblings
+        source.queue->flush();
+        look_for_room(number, source);
+        return Status::empty;
+    }
     const Status status = source.queue->receive(handoff);
     handoff.ticket.queue = number;
     unfinished_ = source.queue->has_more() ? number : 0;
     look_for_room(number, source);
     if (status != Status::drained) return status;
     if (number == inherited_) return drain();
-    sources_.erase(number);
+    forget(found);
     return Status::empty;
 }
 
@@ -221,12 +248,13 @@ Status Intake::Sources::accept_connection(const Socket& listener, Handoff& hando
 
 // Queues stay open for what is still to be told.
 Status Intake::Sources::drain() {
+    draining_ = true;
     for (auto source = sources_.begin(); source != sources_.end();) {
-        if (const auto& queue = source->second.queue) {
-            epoll_ctl(epoll_.fd(), EPOLL_CTL_DEL, queue->fd(), nullptr);
+        if (source->second.queue) {
+            look_for_room(source->first, source->second);
             ++source;
         } else {
-            source = sources_.erase(source);
+            source = forget(source);
         }
     }
     return Status::drained;
@@ -234,11 +262,10 @@ Status Intake::Sources::drain() {
 
 // fd() is readable then, and receive() tells it.
 void Intake::Sources::look_for_room(std::uint32_t number, Source& source) {
-    if (source.queue->has_unsent() == source.waits_for_room) return;
-    source.waits_for_room = !source.waits_for_room;
-    epoll_event event{.events = source.waits_for_room ? EPOLLIN | EPOLLOUT : EPOLLIN,
-                      .data = {.u32 = number}};
-    epoll_ctl(epoll_.fd(), EPOLL_CTL_MOD, source.queue->fd(), &event);
+    std::uint32_t events = 0;
+    if (!draining_) events |= EPOLLIN;
+    if (source.queue->has_unsent()) events |= EPOLLOUT;
+    wait_for(events, number, source);
 }
 
 template <class Work>

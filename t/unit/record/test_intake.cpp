@@ -90,14 +90,29 @@ bool readable(int fd) {
     return poll(&wait, 1, 0) == 1;
 }
 
-Socket connect_to(const std::string& path, int type) {
+sockaddr_un address_of(const std::string& path) {
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
     std::strcpy(address.sun_path, path.c_str());
+    return address;
+}
+
+Socket connect_to(const std::string& path, int type) {
+    const sockaddr_un address = address_of(path);
     Socket server(socket(AF_UNIX, type | SOCK_CLOEXEC, 0));
-    ck_assert_int_eq(connect(server.fd(), reinterpret_cast<sockaddr*>(&address), sizeof address),
-                     0);
+    ck_assert_int_eq(
+        connect(server.fd(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
     return server;
+}
+
+Socket listen_at(const std::string& path, int type) {
+    const sockaddr_un address = address_of(path);
+    Socket listener(socket(AF_UNIX, type | SOCK_CLOEXEC, 0));
+    unlink(path.c_str());
+    ck_assert_int_eq(
+        bind(listener.fd(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+    ck_assert_int_eq(listen(listener.fd(), 8), 0);
+    return listener;
 }
 
 std::string path_of(const char* name) {
@@ -164,6 +179,39 @@ START_TEST(sigterm_means_drain_and_responses_can_still_be_told) {
     const Socket waits = hand_over(queue.ours.fd());  // for a sibling
     ck_assert(!readable(intake.fd()));
     ck_assert(intake.return_socket(handoff.ticket, handoff.client.fd()) == Status::ok);
+}
+END_TEST
+
+// A socket that someone else has open too, as systemd has those of LISTEN_FDS.
+Socket also_open_here(const Socket& socket) { return Socket(dup(socket.fd())); }
+
+START_TEST(what_others_listen_at_too_is_left_to_them_after_the_drain) {
+    const std::string path = path_of(".shared");
+    for (const int type : {SOCK_STREAM, SOCK_SEQPACKET}) {
+        const Socket elsewhere = listen_at(path, type);
+        Intake intake;
+        ck_assert(intake.add(also_open_here(elsewhere)) == Status::ok);
+        raise(SIGTERM);
+        Handoff handoff;
+        ck_assert(intake.receive(handoff) == Status::drained);
+        const Socket next = connect_to(path, type);  // the successor's
+        ck_assert(!readable(intake.fd()));
+        ck_assert(intake.receive(handoff) == Status::empty);
+        ck_assert(readable(elsewhere.fd()));
+    }
+    unlink(path.c_str());
+}
+END_TEST
+
+START_TEST(a_queue_that_others_have_too_is_silent_after_its_end) {
+    Pair queue(SOCK_SEQPACKET);
+    Intake intake;
+    ck_assert(intake.add(also_open_here(queue.theirs)) == Status::ok);
+    queue.ours.close();
+    Handoff handoff;
+    ck_assert(intake.receive(handoff) == Status::empty);
+    ck_assert(!readable(intake.fd()));
+    ck_assert(intake.receive(handoff) == Status::empty);
 }
 END_TEST
 
@@ -343,27 +391,39 @@ std::size_t told_by_now(int server) {
     return told;
 }
 
-void check_notes_without_room(fdworker::Delivery delivery) {
-    Pair queue(SOCK_SEQPACKET);
-    dup2(queue.theirs.fd(), 0);
-    Intake intake(delivery);
-    constexpr unsigned notes = 4000;  // with few in a message more than the queue holds
-    for (unsigned id = 1; id <= notes; ++id) {
+constexpr unsigned many_notes = 4000;  // with few in a message more than the queue holds
+
+void take_many(Intake& intake) {
+    for (unsigned id = 1; id <= many_notes; ++id) {
         fdworker::Ticket ticket{.id = id, .queue = 2, .wants_taken = true};  // 1 is the signal
         intake.taken(ticket);
         if (id % 3 == 0) intake.flush();
     }
     intake.flush();
-    ck_assert(!readable(intake.fd()));
-    std::size_t told = told_by_now(queue.ours.fd());
-    ck_assert_uint_lt(told, notes);
+}
+
+// Until the intake has nothing more to do: how many records it told.
+std::size_t told_until_silence(Intake& intake, int server) {
+    std::size_t told = told_by_now(server);
     for (int turns = 0; readable(intake.fd()); ++turns) {
-        ck_assert_int_lt(turns, 100);  // then it is silent
+        ck_assert_int_lt(turns, 100);
         Handoff handoff;
         ck_assert(intake.receive(handoff) == Status::empty);
-        told += told_by_now(queue.ours.fd());
+        told += told_by_now(server);
     }
-    ck_assert_uint_eq(told, notes + 1);  // and hello
+    return told;
+}
+
+void check_notes_without_room(fdworker::Delivery delivery) {
+    Pair queue(SOCK_SEQPACKET);
+    dup2(queue.theirs.fd(), 0);
+    Intake intake(delivery);
+    take_many(intake);
+    ck_assert(!readable(intake.fd()));
+    const std::size_t told = told_by_now(queue.ours.fd());
+    ck_assert_uint_lt(told, many_notes);
+    ck_assert_uint_eq(told + told_until_silence(intake, queue.ours.fd()),
+                      many_notes + 1);  // and hello
 }
 
 START_TEST(a_note_without_room_goes_out_when_there_is_some) {
@@ -373,6 +433,26 @@ END_TEST
 
 START_TEST(notes_without_room_go_out_when_there_is_some) {
     check_notes_without_room(fdworker::Delivery::batches);
+}
+END_TEST
+
+START_TEST(notes_without_room_go_out_after_the_drain_and_nothing_comes_in) {
+    Pair queue(SOCK_SEQPACKET);
+    dup2(queue.theirs.fd(), 0);
+    Intake intake;
+    take_many(intake);
+    raise(SIGTERM);
+    Handoff handoff;
+    ck_assert(intake.receive(handoff) == Status::drained);
+    const Socket waits = hand_over(queue.ours.fd());  // for a sibling
+    ck_assert(!readable(intake.fd()));
+    ck_assert_uint_eq(told_until_silence(intake, queue.ours.fd()), many_notes + 1);  // and hello
+    take_many(intake);
+    ck_assert_uint_eq(told_until_silence(intake, queue.ours.fd()), many_notes);
+    take_many(intake);
+    queue.ours.close();  // the server's end
+    queue.theirs.close();
+    ck_assert_uint_eq(told_until_silence(intake, -1), 0);
 }
 END_TEST
 
@@ -404,6 +484,8 @@ int main() {
         {nothing_at_hand_is_empty, a_queue_on_fd_0_is_found_and_greeted,
          the_end_of_the_queue_on_fd_0_means_drain_and_silence,
          sigterm_means_drain_and_responses_can_still_be_told,
+         what_others_listen_at_too_is_left_to_them_after_the_drain,
+         a_queue_that_others_have_too_is_silent_after_its_end,
          a_server_connects_and_its_end_ends_only_its_queue, two_servers_are_told_each_its_own,
          an_ordinary_connection_comes_without_data_and_cannot_be_returned,
          a_stale_socket_file_is_replaced_and_one_in_use_is_not,
@@ -412,5 +494,6 @@ int main() {
          what_came_together_comes_before_everything_else, has_more_says_what_the_fd_does_not,
          a_note_without_room_goes_out_when_there_is_some,
          notes_without_room_go_out_when_there_is_some,
+         notes_without_room_go_out_after_the_drain_and_nothing_comes_in,
          a_refusal_is_a_whole_response_and_ends_the_connection});
 }
