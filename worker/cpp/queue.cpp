@@ -21,7 +21,8 @@ using process::PassingError;
 
 namespace {
 
-constexpr std::size_t unsent_max = 4096;
+constexpr std::size_t unsent_max = 4096;                                   // notes
+constexpr std::size_t unsent_data_max = 16 * process::handoff_inline_max;  // bytes
 
 Status from(PassingError error) {
     switch (error) {
@@ -168,26 +169,43 @@ void Queue::taken(Ticket& ticket) {
 }
 
 // `empty`: there are too many notes already.
-Status Queue::tell(const HandoffRecord& note) {
-    if (unsent_.size() == unsent_max) flush();
-    if (unsent_.size() == unsent_max) return Status::empty;
-    unsent_.push_back(note);
+Status Queue::tell(const HandoffRecord& record, std::string_view data) {
+    const auto is_full = [&] {
+        return unsent_.size() == unsent_max || unsent_data_ + data.size() > unsent_data_max;
+    };
+    if (is_full()) flush();
+    if (is_full()) return Status::empty;
+    unsent_.push_back({record, std::string(data)});
+    unsent_data_ += data.size();
     if (delivery_ == Delivery::single || unsent_.size() >= process::handoff_batch_max) flush();
     return Status::ok;
 }
 
+// Notes without data go together; one with data may fill a message.
+std::size_t Queue::in_next_message() const {
+    const std::size_t most = std::min(unsent_.size(), process::handoff_batch_max);
+    std::size_t count = 0;
+    while (count < most && unsent_[count].data.empty()) ++count;
+    return std::max<std::size_t>(count, 1);
+}
+
 void Queue::flush() {
     while (!unsent_.empty()) {
-        std::array<std::uint8_t, process::handoff_batch_max * process::handoff_header_size> notes;
-        const std::size_t count = std::min(unsent_.size(), process::handoff_batch_max);
+        std::array<std::uint8_t, process::handoff_batch_max * process::handoff_header_size> headers;
+        const std::size_t count = in_next_message();
         for (std::size_t i = 0; i < count; ++i)
-            encode_handoff(unsent_[i], std::span(notes)
-                                           .subspan(i * process::handoff_header_size)
-                                           .first<process::handoff_header_size>());
-        const auto message = std::span(notes).first(count * process::handoff_header_size);
-        const Status status = from(process::send_message(fd(), message, {}, {}));
+            encode_handoff(unsent_[i].record, std::span(headers)
+                                                  .subspan(i * process::handoff_header_size)
+                                                  .first<process::handoff_header_size>());
+        const std::string& data = unsent_.front().data;  // empty if there are several
+        const auto message = std::span(headers).first(count * process::handoff_header_size);
+        const Status status = from(process::send_message(fd(), message, as_bytes(data), {}));
         if (status == Status::empty) return;
-        if (status != Status::ok) return unsent_.clear();  // the server has gone
+        if (status != Status::ok) {  // the server has gone
+            unsent_data_ = 0;
+            return unsent_.clear();
+        }
+        unsent_data_ -= data.size();
         unsent_.erase(unsent_.begin(), unsent_.begin() + std::ptrdiff_t(count));
     }
 }
@@ -259,14 +277,14 @@ Status Queue::fill(Handoff& handoff, const HandoffRecord& record) {
 // The request came without its socket. If the server still has it, it will send it again.
 Status Queue::ask_again(const HandoffRecord& record) {
     if (record.wants_taken() && !record.in_memfd()) {
-        std::array<std::uint8_t, process::handoff_header_size> header;
-        process::encode_handoff({.kind = HandoffKind::return_socket,
-                                 .flags = process::handoff_without_socket,
-                                 .id = record.id,
-                                 .socket_index = record.socket_index,
-                                 .data_length = record.data_length},
-                                header);
-        process::send_message(fd(), header, reader_.data(), {});
+        const auto data = reader_.data();
+        tell({.kind = HandoffKind::return_socket,
+              .flags = process::handoff_without_socket,
+              .id = record.id,
+              .socket_index = record.socket_index,
+              .data_length = record.data_length},
+             {reinterpret_cast<const char*>(data.data()), data.size()});
+        flush();
     }
     return Status::truncated_fds;
 }

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <deque>
+#include <string>
 
 #include "process/fd_passing.h"
 #include "process/handoff_record.h"
@@ -34,18 +35,25 @@ class Queue {
     bool has_unsent() const { return !unsent_.empty(); }
 
   private:
+    struct Note {  // a record without fds
+        process::HandoffRecord record;
+        std::string data;
+    };
+
     Status receive_message();
     Status next(Handoff& handoff);
     Status fill(Handoff& handoff, const process::HandoffRecord& record);
     Status ask_again(const process::HandoffRecord& record);
-    Status tell(const process::HandoffRecord& note);
+    Status tell(const process::HandoffRecord& record, std::string_view data = {});
+    std::size_t in_next_message() const;
 
     Socket socket_;
     Delivery delivery_;
-    std::unique_ptr<std::uint8_t[]> buffer_;     // of the message that was received last
-    process::ReceivedFds fds_;                   // that came with it and have no owner yet
-    process::HandoffReader reader_;              // where in it we are
-    std::deque<process::HandoffRecord> unsent_;  // notes: no data, no fds; bounded
+    std::unique_ptr<std::uint8_t[]> buffer_;  // of the message that was received last
+    process::ReceivedFds fds_;                // that came with it and have no owner yet
+    process::HandoffReader reader_;           // where in it we are
+    std::deque<Note> unsent_;                 // bounded, as are
+    std::size_t unsent_data_ = 0;             // bytes of their data
 };
 
 }  // namespace fdworker

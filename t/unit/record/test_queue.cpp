@@ -87,6 +87,14 @@ struct Bench {
         ck_assert_uint_eq(records.size(), 1);
         return records[0];
     }
+    // Takes the messages that are there, whatever they say: how many.
+    std::size_t take_all() {
+        std::uint8_t buffer[handoff_message_max];
+        ReceivedMessage message;
+        std::size_t count = 0;
+        while (receive_message(server, buffer, message) == PassingError::none) ++count;
+        return count;
+    }
     bool told_nothing() {
         std::uint8_t buffer[handoff_header_size];
         ReceivedMessage message;
@@ -335,6 +343,68 @@ START_TEST(sockets_that_find_no_descriptor_are_asked_for_again) {
 }
 END_TEST
 
+// Leaves no room for anything the worker has to tell.
+void fill(const fdworker::Queue& queue) {
+    const std::uint8_t byte[] = {0};
+    while (send_message(queue.fd(), byte, {}, {}) == PassingError::none) {
+    }
+}
+
+START_TEST(what_could_not_be_asked_for_again_is_asked_for_later) {
+    Bench bench(_i ? Delivery::batches : Delivery::single);
+    fill(bench.queue);
+    bench.send_together({7, 8, 9}, handoff_wants_taken);
+    fdworker::Handoff first, other;
+    {
+        const FewDescriptors few(1);
+        ck_assert(bench.queue.receive(first) == Status::ok);
+        ck_assert(bench.queue.receive(other) == Status::truncated_fds);
+        ck_assert(bench.queue.receive(other) == Status::truncated_fds);
+    }
+    bench.queue.taken(first.ticket);
+    ck_assert(bench.queue.has_unsent());
+    bench.take_all();
+    bench.queue.flush();
+    ck_assert(!bench.queue.has_unsent());
+    for (const std::uint64_t id : {8u, 9u, 7u}) {
+        ReceivedMessage message;
+        const HandoffRecord told = bench.told(message);
+        ck_assert_uint_eq(told.id, id);
+        ck_assert_int_eq(told.without_socket(), id != 7);
+        ck_assert_uint_eq(told.data_length, id == 7 ? 0 : request.size());
+    }
+    ck_assert(bench.told_nothing());
+}
+END_TEST
+
+START_TEST(what_is_to_be_asked_for_again_is_kept_within_limits) {
+    Bench bench;
+    fill(bench.queue);
+    constexpr std::size_t size = 30000;  // bytes
+    HandoffRecord record = bench.record();
+    record.flags = handoff_wants_taken;
+    record.data_length = size;
+    std::uint8_t header[handoff_header_size];
+    encode_handoff(record, header);
+    const std::string one = std::string(reinterpret_cast<const char*>(header), sizeof header) +
+                            request + std::string(size - request.size(), 'x');
+    for (int i = 0; i < 50; ++i) {
+        bench.send_bytes({}, one + one, {bench.accepted, bench.accepted});
+        const FewDescriptors few(1);
+        fdworker::Handoff first, other;
+        ck_assert(bench.queue.receive(first) == Status::ok);
+        ck_assert(bench.queue.receive(other) == Status::truncated_fds);
+    }
+    bench.take_all();
+    std::size_t told = 0;
+    do {
+        bench.queue.flush();
+        told += bench.take_all();
+    } while (bench.queue.has_unsent());
+    ck_assert_uint_eq(told, 16 * handoff_inline_max / size);
+}
+END_TEST
+
 START_TEST(word_goes_out_at_the_end) {
     Bench bench(Delivery::batches);
     {
@@ -451,6 +521,8 @@ int main() {
     tcase_add_test(tests, a_bad_record_among_others_costs_only_itself);
     tcase_add_test(tests, where_the_next_record_begins_is_lost_and_so_is_the_rest);
     tcase_add_test(tests, sockets_that_find_no_descriptor_are_asked_for_again);
+    tcase_add_loop_test(tests, what_could_not_be_asked_for_again_is_asked_for_later, 0, 2);
+    tcase_add_test(tests, what_is_to_be_asked_for_again_is_kept_within_limits);
     tcase_add_test(tests, word_goes_out_at_the_end);
     tcase_add_test(tests, a_worker_that_ends_closes_what_it_has_not_looked_at);
     tcase_add_test(tests, with_batches_word_goes_out_together_at_the_flush);
