@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // libfdworker: what a worker of lighttpd's mod_fd_transfer needs. It receives clients' sockets
 // with the bytes read from them, tells the server, gives sockets back. It has no event loop (it
-// gives one fd to poll, and never blocks), no HTTP parser and no threads; it throws nothing. An
-// Intake is used by one thread at a time. The record on the wire: doc/handoff-record.md.
+// gives one fd to poll, and never blocks but for a moment at the end, see ~Intake()), no HTTP
+// parser and no threads; it throws nothing. An Intake is used by one thread at a time. The record
+// on the wire: doc/handoff-record.md.
 #pragma once
 
 #include <cstddef>
@@ -107,6 +108,8 @@ class Intake {
     explicit Intake(Delivery delivery = Delivery::single);
     Intake(Intake&&) noexcept;
     Intake& operator=(Intake&&) noexcept;
+    // Sends what taken() and return_socket() still have to tell; where a server's queue is full, it
+    // waits for room, at most a second in all.
     ~Intake();
 
     // Takes a socket from elsewhere, of any of the kinds above. `system_error`: none of them (it

@@ -11,6 +11,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <chrono>
 #include <optional>
 #include <unordered_map>
 
@@ -22,6 +24,9 @@ namespace {
 
 constexpr int listen_fds_start = 3;     // SD_LISTEN_FDS_START
 constexpr int discard_max = 64 * 1024;  // bytes of a refused request's body that are read
+constexpr auto last_words_max = std::chrono::seconds(1);  // see ~Sources()
+
+using Clock = std::chrono::steady_clock;
 
 enum class Kind : std::uint8_t { drain_signal, queue, handoff_listener, connection_listener };
 
@@ -78,6 +83,7 @@ void write_refusal(int client, int status, std::string_view reason) {
 class Intake::Sources {
   public:
     explicit Sources(Delivery delivery);
+    ~Sources();
     Status add(Socket socket);
     bool empty() const;
     int fd() const { return epoll_.fd(); }
@@ -128,6 +134,23 @@ Intake::Sources::Sources(Delivery delivery) : delivery_(delivery) {
         if (!kind) continue;  // fd 0 is a terminal, a file, or closed
         if (fd == 0 && *kind == Kind::queue) inherited_ = last_ + 1;
         watch(*kind, Socket(fd));
+    }
+}
+
+// What a full queue has no room for gets a moment, since it was done.
+Intake::Sources::~Sources() {
+    drain();
+    flush();
+    const auto end = Clock::now() + last_words_max;
+    const auto has_unsent = [](const auto& source) {
+        return source.second.queue && source.second.queue->has_unsent();
+    };
+    while (std::any_of(sources_.begin(), sources_.end(), has_unsent)) {
+        const auto left = std::chrono::ceil<std::chrono::milliseconds>(end - Clock::now());
+        if (left.count() <= 0) return;
+        epoll_event event;
+        epoll_wait(epoll_.fd(), &event, 1, int(left.count()));
+        flush();
     }
 }
 

@@ -11,8 +11,10 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <cstring>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "process/fd_passing.h"
@@ -393,9 +395,9 @@ std::size_t told_by_now(int server) {
 
 constexpr unsigned many_notes = 4000;  // with few in a message more than the queue holds
 
-void take_many(Intake& intake) {
+void take_many(Intake& intake, unsigned queue = 2) {  // source 1 is the signal
     for (unsigned id = 1; id <= many_notes; ++id) {
-        fdworker::Ticket ticket{.id = id, .queue = 2, .wants_taken = true};  // 1 is the signal
+        fdworker::Ticket ticket{.id = id, .queue = queue, .wants_taken = true};
         intake.taken(ticket);
         if (id % 3 == 0) intake.flush();
     }
@@ -456,6 +458,55 @@ START_TEST(notes_without_room_go_out_after_the_drain_and_nothing_comes_in) {
 }
 END_TEST
 
+START_TEST(notes_without_room_go_out_at_the_end_to_a_server_that_reads) {
+    Pair queue(SOCK_SEQPACKET);
+    std::size_t told = 0;
+    std::thread server;
+    {
+        Intake intake;
+        ck_assert(intake.add(std::move(queue.theirs)) == Status::ok);
+        take_many(intake);
+        server = std::thread([&] {
+            pollfd wait{queue.ours.fd(), POLLIN, 0};
+            do {
+                poll(&wait, 1, 20000);
+                told += told_by_now(queue.ours.fd());
+            } while (!(wait.revents & POLLHUP));
+        });
+    }
+    server.join();
+    ck_assert_uint_eq(told, many_notes + 1);  // and hello
+}
+END_TEST
+
+START_TEST(servers_that_do_not_read_or_have_gone_delay_the_end_for_a_second_in_all) {
+    using Clock = std::chrono::steady_clock;
+    std::vector<Pair> queues;
+    Clock::time_point begin;
+    {
+        Intake intake;
+        for (unsigned number : {2, 3, 4, 5}) {
+            Pair& queue = queues.emplace_back(SOCK_SEQPACKET);
+            ck_assert(intake.add(std::move(queue.theirs)) == Status::ok);
+            take_many(intake, number);
+        }
+        queues[0].ours.close();
+        begin = Clock::now();
+    }
+    const auto time = Clock::now() - begin;
+    ck_assert(time >= std::chrono::seconds(1));
+    ck_assert(time < std::chrono::seconds(3));  // one for each of the three
+    begin = Clock::now();
+    {
+        Intake intake;
+        Pair queue(SOCK_SEQPACKET);
+        ck_assert(intake.add(std::move(queue.theirs)) == Status::ok);
+        take_many(intake);
+    }
+    ck_assert(Clock::now() - begin < std::chrono::seconds(1));  // `queue` went first
+}
+END_TEST
+
 START_TEST(a_refusal_is_a_whole_response_and_ends_the_connection) {
     Pair queue(SOCK_SEQPACKET);
     Intake intake;
@@ -479,21 +530,25 @@ END_TEST
 }  // namespace
 
 int main() {
-    return run_suite(
-        "intake",
-        {nothing_at_hand_is_empty, a_queue_on_fd_0_is_found_and_greeted,
-         the_end_of_the_queue_on_fd_0_means_drain_and_silence,
-         sigterm_means_drain_and_responses_can_still_be_told,
-         what_others_listen_at_too_is_left_to_them_after_the_drain,
-         a_queue_that_others_have_too_is_silent_after_its_end,
-         a_server_connects_and_its_end_ends_only_its_queue, two_servers_are_told_each_its_own,
-         an_ordinary_connection_comes_without_data_and_cannot_be_returned,
-         a_stale_socket_file_is_replaced_and_one_in_use_is_not,
-         listening_sockets_are_inherited_by_listen_fds,
-         without_descriptors_a_connection_is_closed_and_wakes_nobody_for_ever,
-         what_came_together_comes_before_everything_else, has_more_says_what_the_fd_does_not,
-         a_note_without_room_goes_out_when_there_is_some,
-         notes_without_room_go_out_when_there_is_some,
-         notes_without_room_go_out_after_the_drain_and_nothing_comes_in,
-         a_refusal_is_a_whole_response_and_ends_the_connection});
+    return run_suite("intake",
+                     {nothing_at_hand_is_empty,
+                      a_queue_on_fd_0_is_found_and_greeted,
+                      the_end_of_the_queue_on_fd_0_means_drain_and_silence,
+                      sigterm_means_drain_and_responses_can_still_be_told,
+                      what_others_listen_at_too_is_left_to_them_after_the_drain,
+                      a_queue_that_others_have_too_is_silent_after_its_end,
+                      a_server_connects_and_its_end_ends_only_its_queue,
+                      two_servers_are_told_each_its_own,
+                      an_ordinary_connection_comes_without_data_and_cannot_be_returned,
+                      a_stale_socket_file_is_replaced_and_one_in_use_is_not,
+                      listening_sockets_are_inherited_by_listen_fds,
+                      without_descriptors_a_connection_is_closed_and_wakes_nobody_for_ever,
+                      what_came_together_comes_before_everything_else,
+                      has_more_says_what_the_fd_does_not,
+                      a_note_without_room_goes_out_when_there_is_some,
+                      notes_without_room_go_out_when_there_is_some,
+                      notes_without_room_go_out_after_the_drain_and_nothing_comes_in,
+                      notes_without_room_go_out_at_the_end_to_a_server_that_reads,
+                      servers_that_do_not_read_or_have_gone_delay_the_end_for_a_second_in_all,
+                      a_refusal_is_a_whole_response_and_ends_the_connection});
 }
