@@ -9,6 +9,7 @@
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -24,11 +25,20 @@ namespace {
 
 constexpr int listen_fds_start = 3;     // SD_LISTEN_FDS_START
 constexpr int discard_max = 64 * 1024;  // bytes of a refused request's body that are read
+constexpr int accepted_flags = SOCK_CLOEXEC | SOCK_NONBLOCK;
+constexpr time_t pause_time = 1;        // seconds, see accept_queue()
+constexpr std::uint32_t pause_end = 0;  // the number of that source; the others' begin with 1
 constexpr auto last_words_max = std::chrono::seconds(1);  // see ~Sources()
 
 using Clock = std::chrono::steady_clock;
 
-enum class Kind : std::uint8_t { drain_signal, queue, handoff_listener, connection_listener };
+enum class Kind : std::uint8_t {
+    drain_signal,
+    pause_end,
+    queue,
+    handoff_listener,
+    connection_listener
+};
 
 int option(int fd, int name) {
     int value = 0;
@@ -112,7 +122,9 @@ class Intake::Sources {
     SourceMap::iterator forget(SourceMap::iterator source);
     Status receive_from(std::uint32_t number, Handoff& handoff);
     Socket accept_from(const Socket& listener);
-    Status accept_queue(const Socket& listener);
+    Status accept_queue(std::uint32_t number, Source& listener);
+    void pause(std::uint32_t number, Source& listener);
+    void end_pause(const Socket& timer);
     Status accept_connection(const Socket& listener, Handoff& handoff);
     Status drain();
 
@@ -120,13 +132,17 @@ class Intake::Sources {
     Socket epoll_{epoll_create1(EPOLL_CLOEXEC)};
     Socket spare_{open("/dev/null", O_RDONLY | O_CLOEXEC)};  // see accept_from()
     SourceMap sources_;
-    std::uint32_t last_ = 0;        // the numbers of sources begin with 1
+    std::uint32_t last_ = 0;        // the number given last
     std::uint32_t inherited_ = 0;   // the queue whose end means drain
     std::uint32_t unfinished_ = 0;  // the queue that has more of what came together; 0: none
     bool draining_ = false;
 };
 
 Intake::Sources::Sources(Delivery delivery) : delivery_(delivery) {
+    Source& timer = sources_[pause_end];
+    timer.kind = Kind::pause_end;
+    timer.socket = Socket(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
+    wait_for(EPOLLIN, pause_end, timer);
     watch(Kind::drain_signal, open_drain_signal());
     const int end = listen_fds_start + announced_fds();
     for (int fd = 0; fd < end; fd = fd == 0 ? listen_fds_start : fd + 1) {
@@ -194,7 +210,8 @@ Intake::Sources::SourceMap::iterator Intake::Sources::forget(SourceMap::iterator
     return sources_.erase(source);
 }
 
-bool Intake::Sources::empty() const { return sources_.size() < 2; }  // there is always the signal
+// The signal and the timer are always there.
+bool Intake::Sources::empty() const { return sources_.size() < 3; }
 
 Status Intake::Sources::receive(Handoff& handoff) {
     handoff = Handoff{};
@@ -218,8 +235,11 @@ Status Intake::Sources::receive_from(std::uint32_t number, Handoff& handoff) {
             (void)!read(source.socket.fd(), &seen, sizeof seen);
             return drain();
         }
+        case Kind::pause_end:
+            end_pause(source.socket);
+            return Status::empty;
         case Kind::handoff_listener:
-            return accept_queue(source.socket);
+            return accept_queue(number, source);
         case Kind::connection_listener:
             return accept_connection(source.socket, handoff);
         case Kind::queue:
@@ -244,21 +264,41 @@ Status Intake::Sources::receive_from(std::uint32_t number, Handoff& handoff) {
 // kept for that case, so that a connection which cannot be served is closed and does not wake us
 // for ever.
 Socket Intake::Sources::accept_from(const Socket& listener) {
-    constexpr int flags = SOCK_CLOEXEC | SOCK_NONBLOCK;
-    Socket accepted(accept4(listener.fd(), nullptr, nullptr, flags));
+    Socket accepted(accept4(listener.fd(), nullptr, nullptr, accepted_flags));
     if (accepted.fd() >= 0 || errno != EMFILE) return accepted;
     spare_.close();
-    Socket(accept4(listener.fd(), nullptr, nullptr, flags)).close();
+    Socket(accept4(listener.fd(), nullptr, nullptr, accepted_flags)).close();
     spare_ = Socket(open("/dev/null", O_RDONLY | O_CLOEXEC));
     errno = EMFILE;
     return accepted;
 }
 
-Status Intake::Sources::accept_queue(const Socket& listener) {
-    Socket queue = accept_from(listener);
-    if (queue.fd() < 0) return accept_failed();
-    watch(Kind::queue, std::move(queue));
-    return Status::empty;
+// A server that is turned away connects again at once, so without a descriptor for it we leave it
+// to our siblings, or for later.
+Status Intake::Sources::accept_queue(std::uint32_t number, Source& listener) {
+    Socket queue(accept4(listener.fd(), nullptr, nullptr, accepted_flags));
+    if (queue.fd() >= 0) {
+        watch(Kind::queue, std::move(queue));
+        return Status::empty;
+    }
+    const Status status = accept_failed();
+    if (status != Status::empty) pause(number, listener);
+    return status;
+}
+
+void Intake::Sources::pause(std::uint32_t number, Source& listener) {
+    const int error = errno;
+    wait_for(0, number, listener);
+    const itimerspec moment{.it_interval = {}, .it_value = {.tv_sec = pause_time, .tv_nsec = 0}};
+    timerfd_settime(sources_[pause_end].fd(), 0, &moment, nullptr);
+    errno = error;
+}
+
+void Intake::Sources::end_pause(const Socket& timer) {
+    std::uint64_t times;
+    (void)!read(timer.fd(), &times, sizeof times);
+    for (auto& [number, source] : sources_)
+        if (source.kind == Kind::handoff_listener) wait_for(EPOLLIN, number, source);
 }
 
 Status Intake::Sources::accept_connection(const Socket& listener, Handoff& handoff) {

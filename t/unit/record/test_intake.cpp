@@ -87,9 +87,9 @@ HandoffKind told(int server) {
     return record.kind;
 }
 
-bool readable(int fd) {
+bool readable(int fd, int timeout = 0) {  // milliseconds
     pollfd wait{fd, POLLIN, 0};
-    return poll(&wait, 1, 0) == 1;
+    return poll(&wait, 1, timeout) == 1;
 }
 
 sockaddr_un address_of(const std::string& path) {
@@ -328,18 +328,36 @@ Status receive_without_descriptors(Intake& intake) {
 
 START_TEST(without_descriptors_a_connection_is_closed_and_wakes_nobody_for_ever) {
     const std::string path = path_of(".full");
-    for (const int type : {SOCK_STREAM, SOCK_SEQPACKET}) {
-        Intake intake;
-        const Status listens = type == SOCK_STREAM ? intake.listen_for_connections(path.c_str())
-                                                   : intake.listen_for_handoffs(path.c_str());
-        ck_assert(listens == Status::ok);
-        const Socket peer = connect_to(path, type);
-        ck_assert(receive_without_descriptors(intake) == Status::system_error);
-        ck_assert_int_eq(errno, EMFILE);
-        char byte;
-        ck_assert_int_eq(recv(peer.fd(), &byte, 1, 0), 0);
-        ck_assert(!readable(intake.fd()));
-    }
+    Intake intake;
+    ck_assert(intake.listen_for_connections(path.c_str()) == Status::ok);
+    const Socket peer = connect_to(path, SOCK_STREAM);
+    ck_assert(receive_without_descriptors(intake) == Status::system_error);
+    ck_assert_int_eq(errno, EMFILE);
+    char byte;
+    ck_assert_int_eq(recv(peer.fd(), &byte, 1, 0), 0);
+    ck_assert(!readable(intake.fd()));
+    unlink(path.c_str());
+}
+END_TEST
+
+START_TEST(without_descriptors_a_server_waits_and_wakes_nobody_for_ever) {
+    const std::string path = path_of(".full");
+    Intake intake;
+    ck_assert(intake.listen_for_handoffs(path.c_str()) == Status::ok);
+    const Socket server = connect_to(path, SOCK_SEQPACKET);
+    const Socket client = hand_over(server.fd());
+    ck_assert(receive_without_descriptors(intake) == Status::system_error);
+    ck_assert_int_eq(errno, EMFILE);
+    ck_assert(!readable(server.fd()));
+    ck_assert(!readable(intake.fd()));
+    ck_assert(readable(intake.fd(), 20000));  // after a moment
+    Handoff handoff;
+    ck_assert(intake.receive(handoff) == Status::ok);
+    ck_assert(told(server.fd()) == HandoffKind::hello);
+    ck_assert(handoff.head() == request);
+    const Socket next = connect_to(path, SOCK_SEQPACKET);
+    ck_assert(intake.receive(handoff) == Status::empty);
+    ck_assert(told(next.fd()) == HandoffKind::hello);
     unlink(path.c_str());
 }
 END_TEST
@@ -543,6 +561,7 @@ int main() {
                       a_stale_socket_file_is_replaced_and_one_in_use_is_not,
                       listening_sockets_are_inherited_by_listen_fds,
                       without_descriptors_a_connection_is_closed_and_wakes_nobody_for_ever,
+                      without_descriptors_a_server_waits_and_wakes_nobody_for_ever,
                       what_came_together_comes_before_everything_else,
                       has_more_says_what_the_fd_does_not,
                       a_note_without_room_goes_out_when_there_is_some,
