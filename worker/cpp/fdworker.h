@@ -116,7 +116,9 @@ class Intake {
     // is closed; errno is ENOTSOCK or EINVAL).
     Status add(Socket socket);
     // Listens at `path` for lighttpd's hand-offs, or for ordinary connections. A socket file on
-    // which nobody listens is replaced. `system_error`: see errno.
+    // which nobody listens is replaced. `system_error`: see errno. Where receive() finds no
+    // descriptor for a connection (`system_error`, EMFILE), an ordinary one is closed; lighttpd's
+    // waits, and receive() tries again after a second.
     Status listen_for_handoffs(const char* path);
     Status listen_for_connections(const char* path);
     // True if there is nothing that could ever bring a connection.

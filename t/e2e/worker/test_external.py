@@ -2,8 +2,12 @@
 """Workers that lighttpd does not start: they listen on a unix socket for hand-offs, and on another
 one for what cannot be handed over (TLS, HTTP/2), which stock mod_proxy brings."""
 import asyncio
+import contextlib
+import itertools
 import json
 import os
+import resource
+import select
 import shutil
 import signal
 import socket
@@ -13,10 +17,13 @@ import sys
 
 import pytest
 import websockets
+from wsproto.events import AcceptConnection, CloseConnection
 
 import fronts
 import lighttpd
+import processes
 import samples
+from test_drain import SlowClient
 from test_http import curl
 
 SAMPLE = fronts.SAMPLES.parent / "config" / "handoff-and-proxy.conf"
@@ -148,24 +155,34 @@ def test_a_stream_outlives_the_server(worker, tmp_path):
         client.kill()
 
 
+def start_with_inherited(listeners, command):
+    """A worker that has them from fd 3 on, as systemd starts it."""
+    command = [shutil.which(command[0]), *command[1:]]
+    script = ('import os, sys\nfds = [os.dup(int(fd)) for fd in sys.argv[1].split(",")]\n'
+              'fds = [os.dup2(fd, 100 + at) for at, fd in enumerate(fds)]\n'
+              'for at, fd in enumerate(fds): os.dup2(fd, 3 + at)\n'
+              'os.environ.update(LISTEN_FDS=str(len(fds)), LISTEN_PID=str(os.getpid()))\n'
+              'os.closerange(3 + len(fds), 200)\n'
+              'os.execv(sys.argv[2], sys.argv[2:])')
+    fds = [listener.fileno() for listener in listeners]
+    return subprocess.Popen(
+        [sys.executable, "-c", script, ",".join(map(str, fds)), *command],
+        pass_fds=fds, stdin=subprocess.DEVNULL, env=fronts.ENVIRONMENT)
+
+
+def listen(path, kind):
+    listener = socket.socket(socket.AF_UNIX, kind)
+    listener.bind(str(path))
+    listener.listen()
+    return listener
+
+
 @pytest.mark.parametrize("sample", samples.EXTERNAL)
 def test_listening_sockets_are_inherited_by_listen_fds(tmp_path, sample):
     """systemd's convention: fd 3 brings hand-offs, fd 4 ordinary connections."""
     paths = [str(tmp_path / name) for name in ("handoff", "http")]
-    listeners = [socket.socket(socket.AF_UNIX, kind)
-                 for kind in (socket.SOCK_SEQPACKET, socket.SOCK_STREAM)]
-    for listener, path in zip(listeners, paths):
-        listener.bind(path)
-        listener.listen()
-    command = samples.command(sample)
-    command[0] = shutil.which(command[0])
-    script = ('import os, sys; os.dup2(int(sys.argv[1]), 103); os.dup2(int(sys.argv[2]), 104); '
-              'os.dup2(103, 3); os.dup2(104, 4); os.set_inheritable(3, True); '
-              'os.set_inheritable(4, True); os.environ["LISTEN_FDS"] = "2"; '
-              'os.environ["LISTEN_PID"] = str(os.getpid()); os.execv(sys.argv[3], sys.argv[3:])')
-    fds = [listener.fileno() for listener in listeners]
-    worker = subprocess.Popen([sys.executable, "-c", script, *map(str, fds), *command],
-                              pass_fds=fds, stdin=subprocess.DEVNULL, env=fronts.ENVIRONMENT)
+    listeners = [listen(paths[0], socket.SOCK_SEQPACKET), listen(paths[1], socket.SOCK_STREAM)]
+    worker = start_with_inherited(listeners, samples.command(sample))
     one = fronts.Cat(tmp_path, [], options=["--connect", paths[0]])
     assert curl("-i", one.url("/hot/now")).startswith(b"HTTP/1.1 ")
     assert curl("-i", "--unix-socket", paths[1], "http://t/hot/now").startswith(b"HTTP/1.1 ")
@@ -175,3 +192,55 @@ def test_listening_sockets_are_inherited_by_listen_fds(tmp_path, sample):
     for listener in listeners:
         listener.close()
     assert os.path.exists(paths[0])
+
+
+@pytest.mark.parametrize("sample", samples.WEBSOCKET)
+@pytest.mark.parametrize("kind", [socket.SOCK_SEQPACKET, socket.SOCK_STREAM],
+                         ids=["handoffs", "connections"])
+def test_who_connects_to_the_successor_does_not_disturb_a_drain(tmp_path, sample, kind):
+    """systemd keeps the sockets open while the worker still has a session to end."""
+    paths = {socket.SOCK_SEQPACKET: str(tmp_path / "handoff"),
+             socket.SOCK_STREAM: str(tmp_path / "http")}
+    with contextlib.ExitStack() as stack:
+        listeners = [stack.enter_context(listen(path, kind)) for kind, path in paths.items()]
+        worker = start_with_inherited(listeners, samples.command(sample))
+        stack.callback(worker.kill)
+        one = fronts.Cat(tmp_path, [], options=["--connect", paths[socket.SOCK_SEQPACKET]])
+        with socket.create_connection(("127.0.0.1", one.port), timeout=30) as connection:
+            client = SlowClient(connection)
+            client.exchange_until(AcceptConnection)
+            fronts.terminate(worker.pid)
+            fronts.wait_until(lambda: fronts.has_taken_sigterm(worker.pid), "the drain")
+            stack.enter_context(socket.socket(socket.AF_UNIX, kind)).connect(paths[kind])
+            client.exchange_until(CloseConnection)
+            client.send(client.seen[-1].response())
+            client.flush()
+        assert worker.wait(30) == 0
+        one.stop()
+
+
+@pytest.mark.parametrize("sample", [*samples.EXTERNAL, "blocking", "asyncio"])
+def test_without_descriptors_a_server_waits_and_keeps_nobody_busy(tmp_path, sample):
+    """It would connect again at once if it were turned away."""
+    path = str(tmp_path / "handoff")
+    with contextlib.ExitStack() as stack:
+        def connect():
+            server = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+            server.settimeout(20)
+            server.connect(path)
+            return server
+        listener = stack.enter_context(listen(path, socket.SOCK_SEQPACKET))
+        worker = start_with_inherited([listener], samples.command(sample))
+        stack.callback(worker.kill)
+        assert connect().recv(100)  # hello
+        taken = processes.fds(worker.pid)
+        lowest_free = next(fd for fd in itertools.count() if fd not in taken)
+        limits = resource.prlimit(worker.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(worker.pid, resource.RLIMIT_NOFILE, (lowest_free, limits[1]))
+        server, before = connect(), processes.cpu(worker.pid)
+        assert select.select([server], [], [], 2.5)[0] == []
+        assert processes.cpu(worker.pid) - before < 1
+        resource.prlimit(worker.pid, resource.RLIMIT_NOFILE, limits)
+        assert server.recv(100)  # hello
+        fronts.terminate(worker.pid)
+        assert worker.wait(30) == 0

@@ -10,7 +10,7 @@ from typing import Awaitable, Callable
 
 from .queue import Handoff, HandoffQueue, QueueClosed
 from .record import RecordError
-from .sources import HandoffListener, Sources, find_sources
+from .sources import PAUSE, HandoffListener, Sources, find_sources
 
 log = logging.getLogger("fdworker")
 Handler = Callable[[Handoff, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -32,13 +32,22 @@ class Intake:
         self._paused = False
         self.drained = asyncio.Event()
         for listener in sources.handoff_listeners:
-            self._loop.add_reader(listener.fileno(), self._accept, listener)
+            self._listen(listener)
         if sources.queue:
             self._add(sources.queue)
 
+    def _listen(self, listener: HandoffListener) -> None:
+        if listener.fileno() >= 0:  # not closed by stop()
+            self._loop.add_reader(listener.fileno(), self._accept, listener)
+
     def _accept(self, listener: HandoffListener) -> None:
-        if queue := listener.accept():
-            self._add(queue)
+        try:
+            if queue := listener.accept():
+                self._add(queue)
+        except OSError as error:
+            log.error("cannot accept a server's connection: %s", error)
+            self._loop.remove_reader(listener.fileno())
+            self._loop.call_later(PAUSE, self._listen, listener)
 
     def _add(self, queue: HandoffQueue) -> None:
         queue.hello()

@@ -7,13 +7,14 @@ import logging
 import selectors
 import signal
 import socket
+import time
 from concurrent.futures import ThreadPoolExecutor
 from threading import BoundedSemaphore
 from typing import Callable
 
 from .queue import Handoff, HandoffQueue, QueueClosed
 from .record import RecordError
-from .sources import HandoffListener, find_sources
+from .sources import PAUSE, HandoffListener, find_sources
 
 log = logging.getLogger("fdworker")
 Handler = Callable[[Handoff], None]
@@ -44,14 +45,16 @@ class Loop:
         self._pool = ThreadPoolExecutor(threads) if threads else None
         self._free = BoundedSemaphore(threads or 1)
         self._selector = selectors.DefaultSelector()
+        self._paused: list[HandoffListener] = []
+        self._pause_end = 0.0
         self._draining = False
 
     def run(self) -> None:
         woken, wakes = socket.socketpair()
         wakes.setblocking(False)
         self._selector.register(woken, selectors.EVENT_READ, None)
-        for listener in self._sources.handoff_listeners:
-            self._selector.register(listener, selectors.EVENT_READ, listener)
+        self._paused = self._sources.handoff_listeners
+        self._listen()
         if self._sources.queue:
             self._add(self._sources.queue)
         # All that a signal does is to write a byte to `wakes`: a response is never cut in two. In
@@ -60,8 +63,10 @@ class Loop:
         old_handler = signal.signal(signal.SIGTERM, lambda *_: None)
         try:
             while not self._draining:
-                for key, _ in self._selector.select():
+                for key, _ in self._selector.select(PAUSE if self._paused else None):
                     self._ready(key.data)
+                if self._paused and time.monotonic() >= self._pause_end:
+                    self._listen()
         finally:
             signal.signal(signal.SIGTERM, old_handler)
             signal.set_wakeup_fd(old_wakeup)
@@ -74,10 +79,24 @@ class Loop:
         if source is None:
             self._draining = True
         elif isinstance(source, HandoffListener):
-            if queue := source.accept():
-                self._add(queue)
+            self._accept(source)
         elif not self._draining:
             self._receive(source)
+
+    def _listen(self) -> None:
+        for listener in self._paused:
+            self._selector.register(listener, selectors.EVENT_READ, listener)
+        self._paused = []
+
+    def _accept(self, listener: HandoffListener) -> None:
+        try:
+            if queue := listener.accept():
+                self._add(queue)
+        except OSError as error:
+            log.error("cannot accept a server's connection: %s", error)
+            self._selector.unregister(listener)
+            self._paused.append(listener)
+            self._pause_end = time.monotonic() + PAUSE
 
     def _add(self, queue: HandoffQueue) -> None:
         queue.hello()

@@ -9,9 +9,7 @@ ordinary connections of mod_proxy.
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import logging
 import os
 import socket
 import stat
@@ -20,8 +18,7 @@ from dataclasses import dataclass, field
 from .queue import HandoffQueue
 
 LISTEN_FDS_START = 3
-
-log = logging.getLogger("fdworker")
+PAUSE = 1.0  # seconds without accept() after it has failed
 
 
 class HandoffListener:
@@ -29,32 +26,24 @@ class HandoffListener:
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
-        self._spare = open(os.devnull, "rb")
         sock.setblocking(False)
 
     def fileno(self) -> int:
         return self._sock.fileno()
 
     def accept(self) -> HandoffQueue | None:
-        """None when a sibling was faster, or no descriptor is left: one is kept for that case, so
-        that a server which cannot be served is turned away and does not wake us for ever."""
+        """None when a sibling was faster.
+
+        Raises OSError, such as EMFILE. The server then waits, for a sibling or for us: come back
+        after PAUSE. (If it were turned away it would connect again at once.)
+        """
         try:
             return HandoffQueue(self._sock.accept()[0])
         except (BlockingIOError, ConnectionError):
             return None
-        except OSError as error:
-            if error.errno != errno.EMFILE:
-                raise
-        log.error("no file descriptor left for another server: RLIMIT_NOFILE is too low")
-        self._spare.close()
-        with contextlib.suppress(BlockingIOError, ConnectionError):
-            self._sock.accept()[0].close()
-        self._spare = open(os.devnull, "rb")
-        return None
 
     def close(self) -> None:
         self._sock.close()
-        self._spare.close()
 
 
 @dataclass
