@@ -86,7 +86,7 @@ void begin_next_request(request_st* r) {
 }
 
 bool is_stopping(const server* srv) {
-    // With "server.graceful-shutdown-timeout" => 0 no time is set. 1 is `lighttpd -1`.
+    // With "server.graceful-shutdown-timeout" => 0 no time is set. 1 is: no more connections now.
     return srv->graceful_expire_ts != 0 || srv->sockets_disabled > 1;
 }
 

@@ -127,8 +127,7 @@ const char* Service::take_back(const process::HandoffRecord& record,
 // Whether a request is returned unanswered by whoever gets it.
 bool Service::goes_round(const Pending& pending, std::span<const uint8_t> unread) {
     const connection* const con = pending.request->con;
-    if (unread.empty()) return false;
-    const std::optional<Progress> progress = progress_of(con->fd);
+    const std::optional<Progress> progress = unread.empty() ? std::nullopt : progress_of(con->fd);
     if (progress && progress->written == pending.untaken.before.written)
         return returned_.came_back_in_vain(con) > most_returns_in_vain;
     returned_.came_back_answered(con);

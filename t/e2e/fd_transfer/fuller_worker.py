@@ -18,6 +18,7 @@ and that it does not.
 /…/die-after       kills itself when it has answered, and said so
 /…/slow            says taken within the answer, and sleeps for 3 seconds there
 /…/back            returns the request unanswered
+/…/back-once/NAME  the same, if /tmp/NAME is not there yet
 /…/shut            shuts the queue down when it has answered
 /…/unclaimed/NAME  stops before it makes itself the socket's owner, if /tmp/NAME is not there yet
 /…/collect         answers when SIGUSR1 comes: says so of all of them, and kills itself
@@ -117,7 +118,8 @@ def answer(queue, message, fds, give_back):
             collected.append((queue, client.dup(), response, number, index))
             return
         obey(head.split()[1].decode(), client, response)
-        if b"/back " in head:
+        once = head.partition(b"/back-once/")[2].split(b" ")[0]
+        if b"/back " in head or once and is_first(once.decode()):
             give_socket_back(queue, client, flags & WANTS_TAKEN, number, index, data)
             return
         try:

@@ -282,9 +282,11 @@ def open_sessions(server, count):
     return clients
 
 
-@pytest.mark.parametrize("round_", range(2))
-def test_a_reload_closes_the_sessions_and_leaves_nothing(serve, round_):
-    server = serve({"/cat": {"bin-path": "/bin/cat", "grace": 1}})
+@pytest.mark.parametrize("round_, config", [
+    (0, ""), (1, ""),
+    (0, 'server.feature-flags += ( "server.graceful-shutdown-timeout" => 0 )\n')])
+def test_a_reload_closes_the_sessions_and_leaves_nothing(serve, round_, config):
+    server = serve({"/cat": {"bin-path": "/bin/cat", "grace": 1}}, config)
     server.reload()
     descriptors = len(server.fds())
     for _ in range(2 + round_):
