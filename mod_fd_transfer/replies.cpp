@@ -39,7 +39,7 @@ bool Service::read_reply(Line& line) {
     switch (const process::PassingError error =
                 process::receive_message(line.channel.fd(), buffer, received)) {
         case process::PassingError::none:
-            take_replies(line, received);
+            take_replies(line, received, received.fds.count());
             return true;
         case process::PassingError::would_block:
             return false;
@@ -55,14 +55,22 @@ bool Service::read_reply(Line& line) {
         case process::PassingError::system:
             reject("the queue cannot be read", 0);
             return false;
+        case process::PassingError::truncated_fds:
+            // What is said without the lost ones is true all the same, and may need none.
+            if (const size_t needed = process::handoff_fds_needed({buffer, received.size});
+                needed >= received.fds.count()) {
+                take_replies(line, received, needed);
+                return true;
+            }
+            [[fallthrough]];
         default:
             reject(process::passing_error_text(error), received.sender);
             return true;
     }
 }
 
-void Service::take_replies(Line& line, process::ReceivedMessage& received) {
-    process::HandoffReader reader({buffer, received.size}, received.fds.count());
+void Service::take_replies(Line& line, process::ReceivedMessage& received, size_t fd_count) {
+    process::HandoffReader reader({buffer, received.size}, fd_count);
     do {
         process::HandoffRecord record;
         const process::HandoffError error = reader.next(record);
@@ -118,8 +126,9 @@ const char* Service::take_back(const process::HandoffRecord& record,
     }
     if (record.without_socket())
         return "the connection came back without its socket, and is not kept here";
-    const char* const fault = returned_.adopt(srv_, record.socket_index, unread,
-                                              process::FileDescriptor(fds.release(socket)));
+    process::FileDescriptor client(fds.release(socket));
+    if (!client) return process::passing_error_text(process::PassingError::truncated_fds);
+    const char* const fault = returned_.adopt(srv_, record.socket_index, unread, std::move(client));
     if (!fault) ++statistics_[Statistics::returned];
     return fault;
 }

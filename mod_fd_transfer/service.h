@@ -115,7 +115,7 @@ class Service {
 
     bool read_replies(Line& line);
     bool read_reply(Line& line);
-    void take_replies(Line& line, process::ReceivedMessage& received);
+    void take_replies(Line& line, process::ReceivedMessage& received, size_t fd_count);
     void take_reply(Line& line, const process::HandoffRecord& record,
                     const process::HandoffReader& reader, process::ReceivedMessage& received);
     const char* take_back(const process::HandoffRecord& record,

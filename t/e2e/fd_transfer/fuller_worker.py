@@ -17,6 +17,7 @@ and that it does not.
 /…/die-half        kills itself within the answer
 /…/die-after       kills itself when it has answered, and said so
 /…/slow            says taken within the answer, and sleeps for 3 seconds there
+/…/with-socket     returns the connection with its socket, though the server has kept it
 /…/back            returns the request unanswered
 /…/back-once/NAME  the same, if /tmp/NAME is not there yet
 /…/shut            shuts the queue down when it has answered
@@ -139,7 +140,8 @@ def answer(queue, message, fds, give_back):
             if keep:
                 if b"/linger/" in head:
                     time.sleep(1.5)
-                give_socket_back(queue, client, flags & WANTS_TAKEN, number, index, rest)
+                kept = flags & WANTS_TAKEN and b"/with-socket " not in head
+                give_socket_back(queue, client, kept, number, index, rest)
                 if b"/die-after " in head:
                     die()
                 if b"/shut " in head:

@@ -2,6 +2,7 @@
 """Connections that workers give back: keep-alive goes on with lighttpd. And what workers may get
 wrong: lighttpd lives, says what was wrong, and leaks nothing."""
 import os
+import resource
 import socket
 import time
 import uuid
@@ -373,6 +374,23 @@ def test_requests_that_come_back_once_are_answered(start_return):
             finally:
                 os.unlink(f"/tmp/{name}")
     wait_for_counter(server, "returned", 12)
+
+
+def test_a_socket_that_finds_no_descriptor_comes_back_all_the_same(start_return):
+    """lighttpd has kept the connection: it needs no other descriptor of it."""
+    server = start_return(taken="always")
+    with server.connect() as sock:
+        sock.sendall(get("/hot/"))
+        assert read_response(sock)[0] == 200
+        used = server.fds()
+        gap = next(fd for fd in range(1000) if fd not in used)
+        resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (gap, 4096))
+        sock.sendall(get("/hot/with-socket"))
+        assert read_response(sock)[0] == 200
+        sock.sendall(get("/hot/"))
+        assert read_response(sock)[0] == 200
+        resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (4096, 4096))
+    assert wait_for_counter(server, "returned", 3)["rejected"] == 0
 
 
 def test_clients_on_a_unix_socket(start, stage, tmp_path):
