@@ -81,19 +81,30 @@ bool Channel::shut_down() const {
     return poll(&state, 1, 0) > 0;
 }
 
+namespace {
+
+// Until there is nothing left.
+void drop_messages(int socket) {
+    uint8_t buffer[process::handoff_header_size];
+    process::ReceivedMessage message;
+    for (;;) {
+        const process::PassingError error = receive_message(socket, buffer, message);
+        if (error == process::PassingError::would_block ||
+            error == process::PassingError::peer_closed || error == process::PassingError::system)
+            return;
+    }
+}
+
+}  // namespace
+
+void Channel::take_back() { drop_messages(theirs_.get()); }
+
 void Channel::close() {
     if (!ours_) return;
     // A socket that is closed with unread messages makes the workers' next recvmsg() fail with
     // ECONNRESET. So nobody may send any more, then nothing may be left unread.
     shutdown(ours_.get(), SHUT_RDWR);
-    uint8_t buffer[process::handoff_header_size];
-    process::ReceivedMessage message;
-    for (;;) {
-        const process::PassingError error = receive_message(ours_.get(), buffer, message);
-        if (error == process::PassingError::would_block ||
-            error == process::PassingError::peer_closed || error == process::PassingError::system)
-            break;
-    }
+    drop_messages(ours_.get());
     ours_.reset();
     theirs_.reset();
 }

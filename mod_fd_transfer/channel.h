@@ -44,6 +44,10 @@ class Channel {
     // Whether workers have shut it down: they will say nothing any more.
     bool shut_down() const;
 
+    // Takes what no worker has received out of the queue to workers that lighttpd starts, and drops
+    // it.
+    void take_back();
+
     // What workers were sent can still be received; what they said and we have not read is dropped.
     void close();
 

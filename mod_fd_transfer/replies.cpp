@@ -138,8 +138,7 @@ bool Service::goes_round(const Pending& pending, std::span<const uint8_t> unread
     const connection* const con = pending.request->con;
     const std::optional<Progress> progress = unread.empty() ? std::nullopt : progress_of(con->fd);
     if (progress && progress->written == pending.untaken.before.written)
-        return returned_.came_back_in_vain(con) > most_returns_in_vain;
-    returned_.came_back_answered(con);
+        return returned_.came_back_in_vain(con, progress->written) > most_returns_in_vain;
     return false;
 }
 
@@ -158,8 +157,9 @@ void Service::lose(Line& line) {
     if (settings_.spawned()) {
         log_error(srv_->errh, __FILE__, __LINE__,
                   "fd-transfer.server \"%s\": a worker has shut the queue down, with shutdown(2); "
-                  "starting all workers anew",
+                  "starting all workers of all services anew",
                   settings_.prefix.c_str());
+        line.channel.take_back();  // it is sent again, and must not be received twice
         hang_up(line);
         return look_after(line, true);  // trigger() does the rest
     }

@@ -115,7 +115,7 @@ const char* ReturnedConnections::adopt(server* srv, uint32_t socket_index,
 }
 
 void ReturnedConnections::remember(connection* con, uint64_t identity) {
-    if (identities_.emplace(identity, 0).second)
+    if (identities_.try_emplace(identity).second)
         con->plugin_ctx[plugin_id_] = reinterpret_cast<void*>(uintptr_t(identity));
 }
 
@@ -130,14 +130,12 @@ void ReturnedConnections::forget(const connection* con) {
     context = nullptr;
 }
 
-unsigned ReturnedConnections::came_back_in_vain(const connection* con) {
+unsigned ReturnedConnections::came_back_in_vain(const connection* con, uint64_t written) {
     const auto found = identities_.find(identity_in(con->plugin_ctx[plugin_id_]));
-    return found == identities_.end() ? 0 : ++found->second;
-}
-
-void ReturnedConnections::came_back_answered(const connection* con) {
-    const auto found = identities_.find(identity_in(con->plugin_ctx[plugin_id_]));
-    if (found != identities_.end()) found->second = 0;
+    if (found == identities_.end()) return 0;
+    InVain& in_vain = found->second;
+    if (in_vain.written != written) in_vain = {written, 0};
+    return ++in_vain.times;
 }
 
 }  // namespace fd_transfer

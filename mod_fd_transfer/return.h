@@ -37,9 +37,9 @@ class ReturnedConnections {
     void remember(connection* con);
 
     // How many times in a row a connection that was kept has come back without an answer, of which
-    // this is one more.
-    unsigned came_back_in_vain(const connection* con);
-    void came_back_answered(const connection* con);
+    // this is one more. `written`: bytes that were written to the client; if they are more than
+    // the last time, somebody has answered since.
+    unsigned came_back_in_vain(const connection* con, uint64_t written);
 
     // The server has let go of the connection, or is about to close it.
     void forget(const connection* con);
@@ -48,8 +48,13 @@ class ReturnedConnections {
     void remember(connection* con, uint64_t identity);
 
     int plugin_id_;
-    // For each connection a number that is never 0, and the times it came back in vain.
-    std::unordered_map<uint64_t, unsigned> identities_;
+    struct InVain {
+        uint64_t written = 0;
+        unsigned times = 0;
+    };
+
+    // For each connection a number that is never 0, and how often it came back in vain.
+    std::unordered_map<uint64_t, InVain> identities_;
 };
 
 }  // namespace fd_transfer

@@ -189,7 +189,10 @@ bool Service::reopen() {
     if (!settings_.spawned() || lines_.front()->node) return false;
     Line& line = *lines_.front();
     line.channel = Channel::create(int(settings_.queue_bytes));
-    if (line.channel.open()) watch(line);
+    if (line.channel.open() && line.channel.fd() < srv_->max_fds)
+        watch(line);
+    else
+        line.channel.close();
     return line.node;
 }
 
@@ -228,7 +231,7 @@ void Service::go_on(Pending& pending, std::span<const uint8_t> unread) {
 
 void Service::trigger() {
     for (const auto& line : lines_) {
-        if (line->deaf) lose(*line);
+        if (line->deaf && read_replies(*line) && line->deaf) lose(*line);
         if (!line->node && !settings_.spawned()) connect(*line);
         look_after(*line, false);
     }

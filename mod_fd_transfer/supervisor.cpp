@@ -121,7 +121,7 @@ Supervisor::Supervisor(const std::vector<Supervised>& services, int control, int
         for (int64_t n = 0; n < settings.workers; ++n)
             slots_.push_back({.service = i,
                               .back_off = {settings.restart_wait * 1000, healthy_run},
-                              .wanted = services[i].wanted});
+                              .wanted = services[i].wanted && services[i].queue >= 0});
     }
 }
 
@@ -184,7 +184,7 @@ void Supervisor::read_orders() {
     if (size < 0 && (errno == EAGAIN || errno == EINTR)) return;
     if (size != sizeof(order)) return begin_ending();
     for (Slot& slot : slots_)
-        if (slot.service == order.service) slot.wanted = true;
+        if (slot.service == order.service) slot.wanted = services_[slot.service].queue >= 0;
 }
 
 // The queues end by themselves: lighttpd's ends are closed already, ours hold nothing open there.
@@ -226,6 +226,7 @@ void close_all_but(std::vector<int> kept) {
     std::sort(kept.begin(), kept.end());
     unsigned next = 3;
     for (const int fd : kept) {
+        if (fd < 0) continue;  // the queue of a service that has none now
         if (unsigned(fd) > next) syscall(SYS_close_range, next, unsigned(fd) - 1, 0U);
         next = unsigned(fd) + 1;
     }

@@ -136,6 +136,7 @@ class Intake::Sources {
     std::uint32_t inherited_ = 0;   // the queue whose end means drain
     std::uint32_t unfinished_ = 0;  // the queue that has more of what came together; 0: none
     bool draining_ = false;
+    pid_t owner_ = getpid();
 };
 
 Intake::Sources::Sources(Delivery delivery) : delivery_(delivery) {
@@ -155,6 +156,11 @@ Intake::Sources::Sources(Delivery delivery) : delivery_(delivery) {
 
 // What a full queue has no room for gets a moment, since it was done.
 Intake::Sources::~Sources() {
+    if (getpid() != owner_) {  // a fork: epoll and the queues are its parent's too
+        for (auto& [number, source] : sources_)
+            if (source.queue) source.queue->forget_unsent();
+        return;
+    }
     drain();
     flush();
     const auto end = Clock::now() + last_words_max;
@@ -288,6 +294,7 @@ Status Intake::Sources::accept_queue(std::uint32_t number, Source& listener) {
 
 void Intake::Sources::pause(std::uint32_t number, Source& listener) {
     const int error = errno;
+    if (sources_[pause_end].fd() < 0) return;  // nothing would end it
     wait_for(0, number, listener);
     const itimerspec moment{.it_interval = {}, .it_value = {.tv_sec = pause_time, .tv_nsec = 0}};
     timerfd_settime(sources_[pause_end].fd(), 0, &moment, nullptr);

@@ -201,10 +201,7 @@ void Queue::flush() {
         const auto message = std::span(headers).first(count * process::handoff_header_size);
         const Status status = from(process::send_message(fd(), message, as_bytes(data), {}));
         if (status == Status::empty) return;
-        if (status != Status::ok) {  // the server has gone
-            unsent_data_ = 0;
-            return unsent_.clear();
-        }
+        if (status == Status::drained) return forget_unsent();  // the server has gone
         unsent_data_ -= data.size();
         unsent_.erase(unsent_.begin(), unsent_.begin() + std::ptrdiff_t(count));
     }

@@ -33,6 +33,10 @@ class Queue {
     void flush();
     // True if something is still to be told.
     bool has_unsent() const { return !unsent_.empty(); }
+    void forget_unsent() {
+        unsent_.clear();
+        unsent_data_ = 0;
+    }
 
   private:
     struct Note {  // a record without fds

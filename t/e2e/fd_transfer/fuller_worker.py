@@ -19,6 +19,7 @@ and that it does not.
 /…/slow            says taken within the answer, and sleeps for 3 seconds there
 /…/with-socket     returns the connection with its socket, though the server has kept it
 /…/back            returns the request unanswered
+/…/elsewhere       the same, with the URL of a file
 /…/back-once/NAME  the same, if /tmp/NAME is not there yet
 /…/shut            shuts the queue down when it has answered
 /…/unclaimed/NAME  stops before it makes itself the socket's owner, if /tmp/NAME is not there yet
@@ -119,8 +120,10 @@ def answer(queue, message, fds, give_back):
             collected.append((queue, client.dup(), response, number, index))
             return
         obey(head.split()[1].decode(), client, response)
+        if b"/elsewhere " in head:
+            data = data.replace(b"/hot/elsewhere ", b"/style.css ")
         once = head.partition(b"/back-once/")[2].split(b" ")[0]
-        if b"/back " in head or once and is_first(once.decode()):
+        if b"/back " in head or b"/elsewhere " in head or once and is_first(once.decode()):
             give_socket_back(queue, client, flags & WANTS_TAKEN, number, index, data)
             return
         try:
@@ -209,9 +212,10 @@ def listen(path):
         serve(listener.accept()[0], True)
 
 
-signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
-signal.signal(signal.SIGUSR1, answer_what_was_collected)
-if sys.argv[1] in ("listen", "patient"):
-    listen(sys.argv[2])
-else:
-    serve(socket.socket(fileno=0), sys.argv[1] == "return")
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    signal.signal(signal.SIGUSR1, answer_what_was_collected)
+    if sys.argv[1] in ("listen", "patient"):
+        listen(sys.argv[2])
+    else:
+        serve(socket.socket(fileno=0), sys.argv[1] == "return")

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Workers that run by themselves: lighttpd connects to them, and neither's death ends the other."""
 import contextlib
+import fcntl
+import os
+import signal
 import socket
 import subprocess
 import threading
@@ -8,6 +11,7 @@ import time
 
 import pytest
 
+from fuller_worker import HEADER, HELLO, RETURN, WITHOUT_SOCKET, note
 from service import (HERE, STATUS, counters, get, read_response, request, service,
                      wait_for_counter)
 
@@ -92,6 +96,40 @@ def test_streams_outlive_lighttpd(start, stage, run):
                 more = stream.recv(4096)
                 assert more
                 seen += more
+
+
+def test_what_a_deaf_worker_says_is_heard(start, tmp_path):
+    """It shuts its connection down for reading while it answers; lighttpd's timers come before its
+    word."""
+    path = tmp_path / "worker.sock"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        server = start(STATUS + external(path, stage="uri", workers=1, deadline=20),
+                       modules=["mod_status"])
+        (server.root / "style.css").write_text("css")
+        queue = listener.accept()[0]
+    with queue, server.connect() as client, server.connect() as vain:
+        queue.send(note(HELLO))
+        time.sleep(1.2)  # lighttpd hears it
+        client.sendall(get("/hot/"))
+        message, (fd, *_), _, _ = socket.recv_fds(queue, 65568, 2)
+        number, index = HEADER.unpack(message[:HEADER.size])[4:6]
+        fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
+        queue.shutdown(socket.SHUT_RD)
+        while not 0.02 < time.monotonic() % 1 < 0.1:
+            time.sleep(0.005)
+        vain.sendall(get("/hot/"))
+        wait_for_counter(server, "waiting", 1)
+        server.send_signal(signal.SIGSTOP)
+        with socket.socket(fileno=fd) as sock:
+            sock.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            queue.send(note(RETURN, number, index, flags=WITHOUT_SOCKET))
+        time.sleep(1)  # lighttpd's clock goes on
+        server.send_signal(signal.SIGCONT)
+        assert read_response(client)[2] == b"ok"
+        client.sendall(get("/style.css"))
+        assert read_response(client)[2] == b"css"
 
 
 def test_a_worker_that_accepts_and_closes_is_not_asked_without_a_pause(start, stage, tmp_path):

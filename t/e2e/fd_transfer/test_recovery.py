@@ -2,8 +2,10 @@
 """Nothing lost: what happens to requests whose worker dies."""
 import contextlib
 import os
+import select
 import signal
 import socket
+import time
 import uuid
 
 import pytest
@@ -11,7 +13,7 @@ import pytest
 import processes
 from lighttpd import free_port
 from service import (STATUS, counters, fuller, get, read_response, report, request, service,
-                     wait_for_counter, workers)
+                     services, wait_for_counter, workers)
 
 
 @pytest.fixture
@@ -196,6 +198,42 @@ def test_a_queue_that_a_worker_shuts_down_is_replaced(start, stage):
     for _ in range(20):
         assert request(server, get("/hot/"))[0] == 200
     assert server.cpu() - cpu < 1
+
+
+def test_what_waits_in_a_queue_that_is_shut_down_is_answered_once(start, stage):
+    server = start(STATUS + service(**fuller("return", workers=2, stage=stage, taken="always")),
+                   modules=["mod_status"])
+    wait_for_counter(server, "started", 2)
+    urls = "/hot/pause/1/shut", "/hot/pause/1.4/", "/hot/pause/0.5/", "/hot/"
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(server.connect()) for _ in urls]
+        for number, (client, url) in enumerate(zip(clients, urls)):
+            client.sendall(get(url))
+            wait_for_counter(server, "untaken", number + 1)
+        for client in clients[2:]:
+            assert read_response(client)[0] == 200
+        ends = time.monotonic() + 3  # as long as workers of the old queue may live
+        while left := max(0, ends - time.monotonic()):
+            assert not select.select(clients[2:], [], [], left)[0]
+
+
+def test_two_services_lose_their_queues_at_once(start):
+    """In a moment in which the one's has been made anew, and the other's has not."""
+    entry = {"bin-path": fuller("return")["bin_path"], "workers": 1, "taken": "always", "grace": 1}
+    server = start(STATUS + services({"/hot/": entry, "/warm/": entry}), modules=["mod_status"])
+    for prefix in ("/hot/", "/warm/"):
+        assert request(server, get(prefix))[0] == 200
+    with server.connect() as warm:
+        warm.sendall(get("/warm/pause/0.7/shut"))
+        assert request(server, get("/hot/shut"))[0] == 200
+        server.wait_for("a worker has shut the queue down")
+        server.send_signal(signal.SIGSTOP)
+        assert read_response(warm)[0] == 200
+        time.sleep(1)  # lighttpd's timers come first
+        server.send_signal(signal.SIGCONT)
+    for prefix in ("/hot/", "/warm/"):
+        server.wait_until(lambda p=prefix: request(server, get(p))[0] == 200, "an answer")
+    assert "the supervisor of the workers has died" not in server.log_text()
 
 
 def test_behind_the_proxy_protocol_requests_are_repeated_too(start_lighttpd, stage):

@@ -376,6 +376,14 @@ def test_requests_that_come_back_once_are_answered(start_return):
     wait_for_counter(server, "returned", 12)
 
 
+def test_requests_that_lighttpd_answers_when_they_come_back(start_return):
+    server = start_return(taken="always")
+    with server.connect() as sock:
+        for _ in range(6):
+            sock.sendall(get("/hot/elsewhere"))
+            assert read_response(sock)[2] == b"css"
+
+
 def test_a_socket_that_finds_no_descriptor_comes_back_all_the_same(start_return):
     """lighttpd has kept the connection: it needs no other descriptor of it."""
     server = start_return(taken="always")

@@ -9,10 +9,12 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <chrono>
 #include <cstring>
+#include <memory>
 #include <string>
 #include <thread>
 #include <vector>
@@ -214,6 +216,23 @@ START_TEST(a_queue_that_others_have_too_is_silent_after_its_end) {
     ck_assert(intake.receive(handoff) == Status::empty);
     ck_assert(!readable(intake.fd()));
     ck_assert(intake.receive(handoff) == Status::empty);
+}
+END_TEST
+
+START_TEST(a_fork_that_ends_takes_nothing_from_its_parent) {
+    Pair queue(SOCK_SEQPACKET);
+    auto intake = std::make_unique<Intake>();
+    ck_assert(intake->add(std::move(queue.theirs)) == Status::ok);
+    const pid_t child = fork();
+    if (child == 0) {
+        intake.reset();
+        _exit(0);
+    }
+    waitpid(child, nullptr, 0);
+    const Socket client = hand_over(queue.ours.fd());
+    ck_assert(readable(intake->fd()));
+    Handoff handoff;
+    ck_assert(intake->receive(handoff) == Status::ok);
 }
 END_TEST
 
@@ -555,6 +574,7 @@ int main() {
                       sigterm_means_drain_and_responses_can_still_be_told,
                       what_others_listen_at_too_is_left_to_them_after_the_drain,
                       a_queue_that_others_have_too_is_silent_after_its_end,
+                      a_fork_that_ends_takes_nothing_from_its_parent,
                       a_server_connects_and_its_end_ends_only_its_queue,
                       two_servers_are_told_each_its_own,
                       an_ordinary_connection_comes_without_data_and_cannot_be_returned,
