@@ -201,8 +201,8 @@ def test_a_queue_that_a_worker_shuts_down_is_replaced(start, stage):
 
 
 def test_what_waits_in_a_queue_that_is_shut_down_is_answered_once(start, stage):
-    server = start(STATUS + service(**fuller("return", workers=2, stage=stage, taken="always")),
-                   modules=["mod_status"])
+    server = start(STATUS + service(**fuller("return", workers=2, stage=stage, taken="always")) +
+                   "server.max-keep-alive-idle = 60\n", modules=["mod_status"])
     wait_for_counter(server, "started", 2)
     urls = "/hot/pause/1/shut", "/hot/pause/1.4/", "/hot/pause/0.5/", "/hot/"
     with contextlib.ExitStack() as stack:
