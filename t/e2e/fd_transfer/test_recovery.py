@@ -252,6 +252,7 @@ def test_behind_the_proxy_protocol_requests_are_repeated_too(start_lighttpd, sta
             assert read_response(sock)[0] == 200
     finally:
         os.unlink(f"/tmp/{name}")
+    wait_for_counter(server, "taken", 1)  # the connection has ended; mod_extforward leaks open ones
 
 
 def test_a_client_that_leaves_costs_nothing(start_fuller):
