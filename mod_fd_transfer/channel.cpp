@@ -34,6 +34,18 @@ void prepare(int fd, int queue_bytes) {
         setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &queue_bytes, sizeof(queue_bytes));
 }
 
+// Until there is nothing left.
+void drop_messages(int socket) {
+    uint8_t buffer[process::handoff_header_size];
+    process::ReceivedMessage message;
+    for (;;) {
+        const process::PassingError error = receive_message(socket, buffer, message);
+        if (error == process::PassingError::would_block ||
+            error == process::PassingError::peer_closed || error == process::PassingError::system)
+            return;
+    }
+}
+
 }  // namespace
 
 Channel Channel::create(int queue_bytes) {
@@ -80,22 +92,6 @@ bool Channel::shut_down() const {
     pollfd state = {ours_.get(), POLLRDHUP, 0};
     return poll(&state, 1, 0) > 0;
 }
-
-namespace {
-
-// Until there is nothing left.
-void drop_messages(int socket) {
-    uint8_t buffer[process::handoff_header_size];
-    process::ReceivedMessage message;
-    for (;;) {
-        const process::PassingError error = receive_message(socket, buffer, message);
-        if (error == process::PassingError::would_block ||
-            error == process::PassingError::peer_closed || error == process::PassingError::system)
-            return;
-    }
-}
-
-}  // namespace
 
 void Channel::take_back() { drop_messages(theirs_.get()); }
 
