@@ -7,6 +7,8 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <string_view>
+#include <utility>
 
 namespace lighty {
 namespace {
@@ -32,6 +34,22 @@ uint32_t stream_id(const Request& r) {
         return r.h2id;
     else
         return r.x.h2.id;
+}
+
+// Bytes that a queue may take beyond what is in it, and a quarter of that: what lighttpd read last.
+constexpr size_t spare = 16 * 1024;
+
+size_t length_of(const chunk* c) { return buffer_clen(c->mem) - static_cast<size_t>(c->offset); }
+
+// lighttpd puts as much into one of its small buffers, with the byte that ends a string.
+constexpr size_t small_piece = 8191;
+
+void append_in_small_pieces(chunkqueue* queue, const chunk* c) {
+    const std::string_view bytes(c->mem->ptr + c->offset, length_of(c));
+    for (size_t at = 0; at < bytes.size(); at += small_piece) {
+        const std::string_view piece = bytes.substr(at, small_piece);
+        chunkqueue_append_mem(queue, piece.data(), piece.size());
+    }
 }
 
 // Returns how many bytes the socket took, and keeps lighttpd's books.
@@ -108,6 +126,22 @@ void give_window(request_st* r, uint32_t size) {
                              uint8_t(size >> 8),
                              uint8_t(size)};
     chunkqueue_append_mem(r->con->write_queue, reinterpret_cast<const char*>(frame), sizeof(frame));
+}
+
+void keep_small(chunkqueue* queue) {
+    size_t length = 0, taken = 0;
+    for (const chunk* c = queue->first; c; c = c->next) {
+        if (c->type != chunk::MEM_CHUNK) return;
+        length += length_of(c);
+        taken += c->mem->size;
+    }
+    if (taken <= length + length / 4 + spare) return;
+    chunkqueue gathered{};
+    chunkqueue_init(&gathered);
+    for (const chunk* c = queue->first; c; c = c->next) append_in_small_pieces(&gathered, c);
+    std::swap(queue->first, gathered.first);
+    std::swap(queue->last, gathered.last);
+    chunkqueue_reset(&gathered);
 }
 
 size_t socket_room(const request_st* r) {

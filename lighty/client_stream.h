@@ -30,6 +30,11 @@ void hold_window(request_st* r);
 // `size` bytes of the body were taken from the queue.
 void give_window(request_st* r, uint32_t size);
 
+// Gathers what waits in the queue if it takes much more memory than it is: of HTTP/2 lighttpd keeps
+// a DATA frame with the whole buffer that it was read into, 8 KiB for a single byte, 256 KiB for a
+// frame at the end of many.
+void keep_small(chunkqueue* queue);
+
 // Whether the socket can be written to directly: nothing is queued, and it takes something.
 bool can_write_directly(const request_st* r);
 

@@ -27,6 +27,12 @@ constexpr int reads_in_a_turn = 8;
 }  // namespace
 
 handler_t Session::run() {
+    const handler_t result = advance();
+    lighty::keep_small(&r_->reqbody_queue);
+    return result;
+}
+
+handler_t Session::advance() {
     const bool opening = stage_ == Stage::starting || stage_ == Stage::answering;
     if (opening && lighty::is_stopping(con_->srv))
         return refuse(503, "stopping", "lighttpd stops, or is reloaded");

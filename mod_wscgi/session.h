@@ -64,6 +64,8 @@ class Session final : ClientOutput, public SharedProgram::Listener {
         ended,      // what was queued is sent, then the connection is closed
     };
 
+    handler_t advance();
+
     // Before it is open
     handler_t begin();
     std::unique_ptr<Backend> make_backend();

@@ -36,8 +36,9 @@ def server(serve, program, tmp_path):
     uploads = tmp_path / "uploads"
     uploads.mkdir()
     deaf = {**TIMES, "bin-path": program("deaf", "#!/bin/sh\nexec sleep 300\n")}
-    made = serve({**ENDPOINTS, "/deaf": deaf}, H2C + f'server.upload-dirs = ( "{uploads}" )\n'
-                 'server.max-read-idle = 2\n')
+    mute = {"bin-path": deaf["bin-path"], "headers": "enable", "grace": 1}
+    made = serve({**ENDPOINTS, "/deaf": deaf, "/mute": mute},
+                 H2C + f'server.upload-dirs = ( "{uploads}" )\nserver.max-read-idle = 2\n')
     assert_serves(made)
     made.wait_until(lambda: not made.children(), "the first program to end")
     made.wait_for_no_client()
@@ -196,6 +197,14 @@ class Raw2:
                 return one.stream_id
         raise AssertionError("no answer")
 
+    def until_read(self):
+        """Waits until the server has read what it was sent."""
+        self.send(PingFrame(0, b"readthis"))
+        for answer in self.frames():
+            if isinstance(answer, PingFrame) and "ACK" in answer.flags:
+                return
+        raise AssertionError("no answer")
+
     def until_closed(self, *kinds):
         """Reads up to the end of the connection, or to one of these frames. Whether it came."""
         self.socket.settimeout(20)
@@ -314,3 +323,23 @@ def test_garbage_instead_of_every_kind_of_frame(server):
                 if not client.send(struct.pack(">I", len(body))[1:] + bytes([kind, flags])
                                    + struct.pack(">I", stream) + body):
                     break
+
+
+@pytest.mark.parametrize("path", ["/deaf", "/mute"])
+def test_small_pieces_that_nobody_reads_take_little_memory(server, path):
+    """lighttpd keeps the whole buffer that a piece was read into: for these 40 MB."""
+    with Raw2(server) as client:
+        client.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if path == "/deaf":
+            number = client.open(path)
+            client.send(DataFrame(number, b"\x81\xff" + struct.pack(">Q", 1 << 20) + bytes(4)),
+                        *[DataFrame(number, bytes(0x2000))] * 9)  # more than a pipe takes
+        else:
+            client.send(one := client.connect_frame(path))
+            number = one.stream_id
+        client.until_read()
+        before = server.rss()
+        for _ in range(5000):
+            client.send(DataFrame(number, b"x"))
+        client.until_read()
+        assert server.rss() - before < SMALL / 4
