@@ -20,8 +20,8 @@ handler_t Service::on_event(void* context, int events) {
     Line& line = *static_cast<Line*>(context);
     Service& service = *line.service;
     service.read_replies(line);
-    if (line.node && (events & (FDEVENT_HUP | FDEVENT_ERR)) && !(events & FDEVENT_IN))
-        service.lose(line);
+    if ((events & (FDEVENT_HUP | FDEVENT_ERR)) && !(events & FDEVENT_IN)) line.silent = true;
+    if (line.silent) service.lose(line);
     if (line.node && (events & FDEVENT_OUT)) service.on_writable();
     return HANDLER_FINISHED;
 }
@@ -50,7 +50,7 @@ bool Service::read_reply(Line& line) {
                 reject("the message is empty", received.sender);
                 return true;
             }
-            lose(line);
+            line.silent = true;
             return false;
         case process::PassingError::system:
             reject("the queue cannot be read", 0);

@@ -56,7 +56,7 @@ void Service::hang_up(Line& line) {
     fdevent_unregister(srv_->ev, line.node);
     line.node = nullptr;
     line.channel.close();
-    line.deaf = line.fuller = line.batches = line.singles = false;
+    line.deaf = line.silent = line.fuller = line.batches = line.singles = false;
     --srv_->cur_fds;
 }
 
@@ -231,7 +231,8 @@ void Service::go_on(Pending& pending, std::span<const uint8_t> unread) {
 
 void Service::trigger() {
     for (const auto& line : lines_) {
-        if (line->deaf && read_replies(*line) && line->deaf) lose(*line);
+        if (line->deaf && read_replies(*line)) line->silent = true;
+        if (line->silent) lose(*line);
         if (!line->node && !settings_.spawned()) connect(*line);
         look_after(*line, false);
     }

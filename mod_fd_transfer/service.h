@@ -87,6 +87,7 @@ class Service {
         fdnode* node = nullptr;
         int64_t since = 0;      // seconds
         bool deaf = false;      // its workers have shut it down for reading
+        bool silent = false;    // its workers have said all that they ever will
         bool reachable = true;  // as logged last
         bool fuller = false;    // its workers say `taken`
         bool batches = false;   // a worker takes several requests at once
@@ -122,6 +123,8 @@ class Service {
                           const process::HandoffReader& reader, process::ReceivedFds& fds);
     bool goes_round(const Pending& pending, std::span<const uint8_t> unread);
     void reject(const char* fault, pid_t sender);
+    // Only in the line's own event, or by timer: in that of another the event loop may have one of
+    // this line still to come, and it would come to a node that is freed.
     void lose(Line& line);
 
     void look_after(Line& line, bool death);

@@ -15,13 +15,13 @@ from service import (STATUS, counters, fuller, get, read_response, request, serv
 
 @pytest.fixture
 def start_keeping(make, stage):
-    """A server that keeps the connections it hands over to its one worker."""
-    def begin(mode="return", config="", wrapper=()):
-        options = {"workers": 1, "stage": stage, "grace": 20, "taken": "always"}
+    """A server that keeps the connections it hands over to its worker."""
+    def begin(mode="return", config="", wrapper=(), **options):
+        options = {"workers": 1, "stage": stage, "grace": 20, "taken": "always", **options}
         server = make(STATUS + service(**fuller(mode, **options)) + config, modules=["mod_status"])
         server.start(wrapper)
         (server.root / "style.css").write_text("css")
-        wait_for_counter(server, "started", 1)
+        wait_for_counter(server, "started", options["workers"])
         assert request(server, get("/hot/"))[0] == 200
         return server
     return begin
@@ -103,6 +103,31 @@ def test_all_that_a_worker_said_comes_first(start_keeping):
         for client in clients:
             assert_answered_once(client)
     assert_nothing_odd(server)
+
+
+def test_one_worker_dies_and_another_shuts_the_queue_down(start_keeping):
+    """Both in one turn, and lighttpd hears of the death first: when it has read the queue to its end,
+    the queue's own event is still to come."""
+    server = start_keeping(workers=2)
+    dies, shuts = workers()
+    with server.connect() as lost, server.connect() as sock:
+        idle = len(processes.fds(dies))
+        os.kill(shuts, signal.SIGSTOP)
+        lost.sendall(get("/hot/collect"))
+        server.wait_until(lambda: len(processes.fds(dies)) > idle, "the request to be received")
+        os.kill(dies, signal.SIGSTOP)
+        os.kill(shuts, signal.SIGCONT)
+        at_the_second()  # so that no timer comes between
+        sock.sendall(get("/hot/pause/0.3/shut"))
+        wait_for_counter(server, "untaken", 2)
+        stop(server)
+        os.kill(dies, signal.SIGKILL)
+        wait_for_end(server, dies)
+        wait_for_end(server, shuts)
+        server.send_signal(signal.SIGCONT)
+        assert_answered_once(sock)
+    server.wait_for("a worker has shut the queue down")
+    assert request(server, get("/hot/"))[0] == 200
 
 
 @pytest.mark.parametrize("path", ["/hot/pause/3.5/", "/hot/pause/0.5/slow"])
