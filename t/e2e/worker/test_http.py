@@ -63,6 +63,28 @@ def test_a_request_in_a_memfd(tmp_path, sample):
     one.stop()
 
 
+def exchange(port, request):
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as sock:
+        sock.sendall(request)
+        return b"".join(iter(lambda: sock.recv(65536), b""))
+
+
+@pytest.mark.parametrize("sample", ["wsgi"])
+def test_more_fields_than_wsgiref_takes_are_refused_once(front, sample):
+    fields = "".join(f"x{number}: y\r\n" for number in range(110))
+    request = f"GET /hot/now HTTP/1.1\r\nHost: t\r\n{fields}\r\n".encode()
+    assert re.findall(rb"HTTP/1.\d (\d+)", exchange(front(sample).port, request)) == [b"431"]
+
+
+@pytest.mark.parametrize("sample", ["wsgi"])
+def test_a_longer_request_line_than_wsgiref_takes_is_refused(tmp_path, sample):
+    one = fronts.Cat(tmp_path, samples.command(sample))
+    request = b"GET /hot/%s HTTP/1.1\r\nHost: t\r\n\r\n" % (b"x" * 70_000)
+    assert re.findall(rb"HTTP/1.\d (\d+)", exchange(one.port, request)) == [b"414"]
+    one.stop()
+    assert "Traceback" not in one.worker_output()
+
+
 @pytest.mark.parametrize("sample", samples.RETURN)
 def test_one_connection_serves_the_worker_and_others(front, sample):
     one = front(sample)

@@ -92,8 +92,11 @@ class RequestHandler(WSGIRequestHandler):
 
     def handle(self) -> None:
         self.raw_requestline = self.rfile.readline(65537)
-        if len(self.raw_requestline) > 65536 or not self.parse_request():
+        if len(self.raw_requestline) > 65536:
+            self.requestline = self.request_version = self.command = ""
             return self.send_error(414)
+        if not self.parse_request():  # which has said why
+            return
         if "chunked" in self.headers.get("Transfer-Encoding", "").lower():
             return self.send_error(411)
         length = int(self.headers.get("Content-Length") or 0)
