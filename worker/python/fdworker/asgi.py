@@ -129,17 +129,9 @@ class HandedOffProtocol(H11Protocol):  # type: ignore[misc]
             return
         if self.transport.is_closing():
             return
-        self.transport.pause_reading()
-        self._handoff.sock = _duplicate(self.transport)
-        if self._handoff.give_back(self.conn.trailing_data[0]):
-            self.transport.abort()  # closes our descriptor only
-        else:
-            self._handoff.sock.close()
-            self.transport.close()
-
-
-def _duplicate(transport: Any) -> Any:
-    return transport.get_extra_info("socket").dup()
+        self.transport.abort()  # the loop forgets the socket, which is open until its next turn
+        if not self._handoff.give_back(self.conn.trailing_data[0]):
+            self._handoff.close()
 
 
 class DrainingWebSocket(WebSocketProtocol):  # type: ignore[misc]
