@@ -28,7 +28,7 @@ enum class Status : std::uint8_t {
     missing_fd,
     too_many_fds,
     truncated_data,   // longer than the largest record
-    truncated_fds,    // the kernel dropped fds (RLIMIT_NOFILE reached?)
+    truncated_fds,    // no free descriptor for a client's socket (RLIMIT_NOFILE), see Intake
     short_memfd,      // the memfd holds less than the record says
     not_for_workers,  // a kind that only workers send
     not_a_socket,     // the fd is no stream socket
@@ -101,6 +101,10 @@ enum class Delivery : std::uint8_t {
 //   - SIGTERM, which is blocked in this thread and means the same as the end of the queue on fd 0:
 //     drain.
 // It says hello on each queue, so every hand-off must end in taken() or return_socket().
+//
+// Where no descriptor is free for a client's socket, the request goes back to the server, for a
+// sibling or for later. receive() says so once (`truncated_fds`), and takes nothing more from that
+// queue for a second. What cannot go back, its data being in a memfd, is refused with 503, or ends.
 class Intake {
   public:
     // Finds fd 0, LISTEN_FDS and SIGTERM. To be made before threads start. All workers of a service

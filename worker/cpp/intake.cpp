@@ -16,6 +16,7 @@
 #include <chrono>
 #include <optional>
 #include <unordered_map>
+#include <utility>
 
 #include "worker/cpp/listen.h"
 #include "worker/cpp/queue.h"
@@ -26,7 +27,7 @@ namespace {
 constexpr int listen_fds_start = 3;     // SD_LISTEN_FDS_START
 constexpr int discard_max = 64 * 1024;  // bytes of a refused request's body that are read
 constexpr int accepted_flags = SOCK_CLOEXEC | SOCK_NONBLOCK;
-constexpr time_t pause_time = 1;        // seconds, see accept_queue()
+constexpr time_t pause_time = 1;        // seconds, see pause()
 constexpr std::uint32_t pause_end = 0;  // the number of that source; the others' begin with 1
 constexpr auto last_words_max = std::chrono::seconds(1);  // see ~Sources()
 
@@ -111,6 +112,7 @@ class Intake::Sources {
         Socket socket;  // of all kinds but `queue`
         std::unique_ptr<Queue> queue;
         std::uint32_t events = 0;  // for which epoll waits
+        bool paused = false;
 
         int fd() const { return queue ? queue->fd() : socket.fd(); }
     };
@@ -118,12 +120,12 @@ class Intake::Sources {
 
     void watch(Kind kind, Socket socket);
     void wait_for(std::uint32_t events, std::uint32_t number, Source& source);
-    void look_for_room(std::uint32_t number, Source& source);
+    void wait_for_events(std::uint32_t number, Source& source);
     SourceMap::iterator forget(SourceMap::iterator source);
     Status receive_from(std::uint32_t number, Handoff& handoff);
     Socket accept_from(const Socket& listener);
     Status accept_queue(std::uint32_t number, Source& listener);
-    void pause(std::uint32_t number, Source& listener);
+    void pause(std::uint32_t number, Source& source);
     void end_pause(const Socket& timer);
     Status accept_connection(const Socket& listener, Handoff& handoff);
     Status drain();
@@ -136,6 +138,7 @@ class Intake::Sources {
     std::uint32_t inherited_ = 0;   // the queue whose end means drain
     std::uint32_t unfinished_ = 0;  // the queue that has more of what came together; 0: none
     bool draining_ = false;
+    bool pausing_ = false;  // some of them
     pid_t owner_ = getpid();
 };
 
@@ -197,7 +200,7 @@ void Intake::Sources::watch(Kind kind, Socket socket) {
     } else {
         source.socket = std::move(socket);
     }
-    if (!draining_) wait_for(EPOLLIN, last_, source);
+    wait_for_events(last_, source);
 }
 
 void Intake::Sources::wait_for(std::uint32_t events, std::uint32_t number, Source& source) {
@@ -251,15 +254,16 @@ Status Intake::Sources::receive_from(std::uint32_t number, Handoff& handoff) {
         case Kind::queue:
             break;
     }
-    if (draining_) {  // there is room; hand-offs that wait are for siblings
+    if (draining_ || source.paused) {  // there is room; hand-offs that wait are for siblings
         source.queue->flush();
-        look_for_room(number, source);
+        wait_for_events(number, source);
         return Status::empty;
     }
     const Status status = source.queue->receive(handoff);
     handoff.ticket.queue = number;
     unfinished_ = source.queue->has_more() ? number : 0;
-    look_for_room(number, source);
+    if (status == Status::truncated_fds) pause(number, source);
+    wait_for_events(number, source);
     if (status != Status::drained) return status;
     if (number == inherited_) return drain();
     forget(found);
@@ -292,20 +296,26 @@ Status Intake::Sources::accept_queue(std::uint32_t number, Source& listener) {
     return status;
 }
 
-void Intake::Sources::pause(std::uint32_t number, Source& listener) {
+// No descriptor is free for what comes from there: siblings may have one, and we have one later.
+void Intake::Sources::pause(std::uint32_t number, Source& source) {
     const int error = errno;
     if (sources_[pause_end].fd() < 0) return;  // nothing would end it
-    wait_for(0, number, listener);
+    source.paused = true;
+    wait_for_events(number, source);
     const itimerspec moment{.it_interval = {}, .it_value = {.tv_sec = pause_time, .tv_nsec = 0}};
-    timerfd_settime(sources_[pause_end].fd(), 0, &moment, nullptr);
+    if (!std::exchange(pausing_, true))
+        timerfd_settime(sources_[pause_end].fd(), 0, &moment, nullptr);
     errno = error;
 }
 
 void Intake::Sources::end_pause(const Socket& timer) {
     std::uint64_t times;
     (void)!read(timer.fd(), &times, sizeof times);
-    for (auto& [number, source] : sources_)
-        if (source.kind == Kind::handoff_listener) wait_for(EPOLLIN, number, source);
+    pausing_ = false;
+    for (auto& [number, source] : sources_) {
+        source.paused = false;
+        wait_for_events(number, source);
+    }
 }
 
 Status Intake::Sources::accept_connection(const Socket& listener, Handoff& handoff) {
@@ -321,7 +331,7 @@ Status Intake::Sources::drain() {
     draining_ = true;
     for (auto source = sources_.begin(); source != sources_.end();) {
         if (source->second.queue) {
-            look_for_room(source->first, source->second);
+            wait_for_events(source->first, source->second);
             ++source;
         } else {
             source = forget(source);
@@ -330,11 +340,11 @@ Status Intake::Sources::drain() {
     return Status::drained;
 }
 
-// fd() is readable then, and receive() tells it.
-void Intake::Sources::look_for_room(std::uint32_t number, Source& source) {
+// When there is room for what is still to be told, fd() is readable, and receive() tells it.
+void Intake::Sources::wait_for_events(std::uint32_t number, Source& source) {
     std::uint32_t events = 0;
-    if (!draining_) events |= EPOLLIN;
-    if (source.queue->has_unsent()) events |= EPOLLOUT;
+    if (!draining_ && !source.paused) events |= EPOLLIN;
+    if (source.queue && source.queue->has_unsent()) events |= EPOLLOUT;
     wait_for(events, number, source);
 }
 
@@ -343,14 +353,14 @@ void Intake::Sources::with_queue_of(const Ticket& ticket, Work work) {
     const auto found = sources_.find(ticket.queue);
     if (found == sources_.end() || !found->second.queue) return;
     work(*found->second.queue);
-    if (delivery_ == Delivery::single) look_for_room(found->first, found->second);
+    if (delivery_ == Delivery::single) wait_for_events(found->first, found->second);
 }
 
 void Intake::Sources::flush() {
     for (auto& [number, source] : sources_)
         if (source.queue) {
             source.queue->flush();
-            look_for_room(number, source);
+            wait_for_events(number, source);
         }
 }
 
@@ -373,7 +383,12 @@ bool Intake::empty() const { return sources_->empty(); }
 
 int Intake::fd() const { return sources_->fd(); }
 
-Status Intake::receive(Handoff& handoff) { return sources_->receive(handoff); }
+Status Intake::receive(Handoff& handoff) {
+    const Status status = sources_->receive(handoff);
+    if (status == Status::truncated_fds && handoff.client.fd() >= 0)
+        refuse(std::move(handoff), 503, "Service Unavailable");
+    return status;
+}
 
 bool Intake::has_more() const { return sources_->has_more(); }
 

@@ -113,7 +113,8 @@ const char* text(Status status) {
         case Status::truncated_data:
             return passing_error_text(PassingError::truncated_data);
         case Status::truncated_fds:
-            return passing_error_text(PassingError::truncated_fds);
+            return "no file descriptor is free (raise RLIMIT_NOFILE, or serve fewer clients at "
+                   "once); nothing is received for a second";
         case Status::short_memfd:
             return "the memfd holds less than the record says";
         case Status::not_for_workers:
@@ -213,7 +214,10 @@ Status Queue::receive(Handoff& handoff) {
         flush();
         if (const Status status = receive_message(); status != Status::ok) return status;
     }
-    return next(handoff);
+    const Status status = next(handoff);
+    // The sockets that found no descriptor are the last ones: said once for all of them.
+    for (Handoff none; status == Status::truncated_fds && has_more();) next(none);
+    return status;
 }
 
 Status Queue::receive_message() {
@@ -222,14 +226,10 @@ Status Queue::receive_message() {
         process::receive_message(fd(), {buffer_.get(), process::handoff_message_max}, message);
     const std::span<const std::uint8_t> bytes(buffer_.get(), message.size);
     std::size_t fd_count = message.fds.count();
-    if (error == PassingError::truncated_fds) {
-        // If some came, the others may find room the next time.
-        const std::size_t needed = process::handoff_fds_needed(bytes);
-        if (fd_count == 0 || fd_count >= needed) return from(error);
-        fd_count = needed;
-    } else if (error != PassingError::none) {
+    if (error == PassingError::truncated_fds)  // next() finds out which
+        fd_count = std::max(fd_count, process::handoff_fds_needed(bytes));
+    else if (error != PassingError::none)
         return from(error);
-    }
     fds_ = std::move(message.fds);
     // Which worker holds them: before anything can happen to us.
     for (std::size_t i = 0; i < fds_.count(); ++i) fcntl(fds_[i], F_SETOWN, getpid());
@@ -254,7 +254,7 @@ Status Queue::next(Handoff& handoff) {
 Status Queue::fill(Handoff& handoff, const HandoffRecord& record) {
     if (record.kind != HandoffKind::request) return Status::not_for_workers;
     const std::size_t client = reader_.first_fd();
-    if (client + record.fds_expected() > fds_.count()) return ask_again(record);
+    if (client + record.fds_expected() > fds_.count()) return give_up(handoff, record);
     if (!is_stream_socket(fds_[client])) return Status::not_a_socket;
 
     if (record.in_memfd()) {
@@ -271,18 +271,24 @@ Status Queue::fill(Handoff& handoff, const HandoffRecord& record) {
     return Status::ok;
 }
 
-// The request came without its socket. If the server still has it, it will send it again.
-Status Queue::ask_again(const HandoffRecord& record) {
-    if (record.wants_taken() && !record.in_memfd()) {
-        const auto data = reader_.data();
+// No descriptor was free for the client's socket, or for the memfd that has the data. If the server
+// still has the connection, it goes on with it where we give it the data; without them it can only
+// end it.
+Status Queue::give_up(Handoff& handoff, const HandoffRecord& record) {
+    handoff.ticket = {record.id, record.socket_index, 0, record.wants_taken()};
+    handoff.client = Socket(fds_.release(reader_.first_fd()));
+    const auto data = reader_.data();
+    if (record.in_memfd()) {
+        if (handoff.client.fd() < 0) taken(handoff.ticket);
+    } else if (record.wants_taken()) {
         tell({.kind = HandoffKind::return_socket,
               .flags = process::handoff_without_socket,
               .id = record.id,
               .socket_index = record.socket_index,
               .data_length = record.data_length},
              {reinterpret_cast<const char*>(data.data()), data.size()});
-        flush();
     }
+    flush();
     return Status::truncated_fds;
 }
 

@@ -12,7 +12,8 @@
 
 namespace fdworker {
 
-// receive(), taken() and return_socket() are those of Intake, for one queue.
+// receive(), taken() and return_socket() are those of Intake, for one queue; but after
+// `truncated_fds` it is the caller who pauses, and who refuses `handoff` if it has a client.
 class Queue {
   public:
     // `socket`: a connected unix SOCK_SEQPACKET socket; its flags are not changed.
@@ -47,7 +48,7 @@ class Queue {
     Status receive_message();
     Status next(Handoff& handoff);
     Status fill(Handoff& handoff, const process::HandoffRecord& record);
-    Status ask_again(const process::HandoffRecord& record);
+    Status give_up(Handoff& handoff, const process::HandoffRecord& record);
     Status tell(const process::HandoffRecord& record, std::string_view data = {});
     std::size_t in_next_message() const;
 

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What stands before a worker in the tests: fdworker-cat, or a real lighttpd at either stage.
 
-All give the same: url(), connect(), worker_pids(), worker_statuses(), stop().
+All give the same: url(), worker_pids(), worker_statuses(), worker_output(), stop().
 """
+import contextlib
+import itertools
 import os
 import pathlib
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -56,6 +59,41 @@ def clients_held(pid):
     return len(processes.connections(pid))
 
 
+def has_unix_sockets_only(pid):
+    """True once all clients' descriptors are closed. (Who has both ends behind it is no connection
+    any more, and may still be open.)"""
+    unix = {line.split()[6] for line in
+            pathlib.Path(f"/proc/{pid}/net/unix").read_text().splitlines()[1:]}
+    inodes = (re.fullmatch(r"socket:\[(\d+)\]", name) for name in processes.fds(pid).values())
+    return all(inode[1] in unix for inode in inodes if inode)
+
+
+@contextlib.contextmanager
+def few_descriptors(pid, free=0):
+    """The process has no more than `free` descriptors left, until the end of the `with`."""
+    in_use = processes.fds(pid)
+    unused = (fd for fd in itertools.count() if fd not in in_use)
+    limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    limit = next(itertools.islice(unused, free, None))
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (limit, limits[1]))
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ProcessLookupError):  # it has ended
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+
+
+@contextlib.contextmanager
+def stopped(pid):
+    """The process does nothing until the end of the `with`."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        wait_until(lambda: processes.is_stopped(pid), f"process {pid} to stop")
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
 class Cat:
     """fdworker-cat with workers that it starts, or (`options`) that listen by themselves."""
 
@@ -77,6 +115,9 @@ class Cat:
 
     def log_text(self):
         return self.log.read_text()
+
+    def worker_output(self):
+        return self.log_text()
 
     def worker_pids(self):
         return self._pids
@@ -116,6 +157,9 @@ class Lighttpd:
 
     def log_text(self):
         return self.server.log_text()
+
+    def worker_output(self):
+        return self.server.output.read_text()
 
     def worker_pids(self):
         """Those processes that have the queue on fd 0, and no longer lighttpd's file: SIGTERM kills

@@ -3,10 +3,8 @@
 one for what cannot be handed over (TLS, HTTP/2), which stock mod_proxy brings."""
 import asyncio
 import contextlib
-import itertools
 import json
 import os
-import resource
 import select
 import shutil
 import signal
@@ -233,14 +231,10 @@ def test_without_descriptors_a_server_waits_and_keeps_nobody_busy(tmp_path, samp
         worker = start_with_inherited([listener], samples.command(sample))
         stack.callback(worker.kill)
         assert connect().recv(100)  # hello
-        taken = processes.fds(worker.pid)
-        lowest_free = next(fd for fd in itertools.count() if fd not in taken)
-        limits = resource.prlimit(worker.pid, resource.RLIMIT_NOFILE)
-        resource.prlimit(worker.pid, resource.RLIMIT_NOFILE, (lowest_free, limits[1]))
-        server, before = connect(), processes.cpu(worker.pid)
-        assert select.select([server], [], [], 2.5)[0] == []
-        assert processes.cpu(worker.pid) - before < 1
-        resource.prlimit(worker.pid, resource.RLIMIT_NOFILE, limits)
+        with fronts.few_descriptors(worker.pid):
+            server, before = connect(), processes.cpu(worker.pid)
+            assert select.select([server], [], [], 2.5)[0] == []
+            assert processes.cpu(worker.pid) - before < 1
         assert server.recv(100)  # hello
         fronts.terminate(worker.pid)
         assert worker.wait(30) == 0

@@ -4,9 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <fdworker.h>
-#include <poll.h>
 #include <signal.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -19,45 +17,9 @@
 #include <thread>
 #include <vector>
 
-#include "process/fd_passing.h"
-#include "process/handoff_record.h"
-#include "t/unit/suite.h"
-
-using namespace process;
-using fdworker::Handoff;
-using fdworker::Intake;
-using fdworker::Socket;
-using fdworker::Status;
+#include "t/unit/record/intake_bench.h"
 
 namespace {
-
-const std::string request = "GET /hot/ HTTP/1.1\r\nHost: a\r\n\r\n";
-
-struct Pair {
-    explicit Pair(int type) {
-        int ends[2];
-        ck_assert_int_eq(socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, ends), 0);
-        ours = Socket(ends[0]);
-        theirs = Socket(ends[1]);
-    }
-    Socket ours, theirs;
-};
-
-// Hands a new connection over; the client's end of it.
-Socket hand_over(int server) {
-    Pair connection(SOCK_STREAM);
-    const HandoffRecord record{.flags = handoff_wants_taken,
-                               .id = 7,
-                               .socket_index = 3,
-                               .head_length = std::uint32_t(request.size()),
-                               .data_length = request.size()};
-    std::uint8_t header[handoff_header_size];
-    encode_handoff(record, header);
-    const int fd = connection.theirs.fd();
-    const auto* data = reinterpret_cast<const std::uint8_t*>(request.data());
-    ck_assert(send_message(server, header, {data, request.size()}, {&fd, 1}) == PassingError::none);
-    return std::move(connection.ours);
-}
 
 // Hands over so many connections in one message; their clients leave.
 void hand_over_together(int server, int count) {
@@ -79,36 +41,6 @@ void hand_over_together(int server, int count) {
     ck_assert(send_message(server, {bytes, message.size()}, {}, fds) == PassingError::none);
 }
 
-HandoffKind told(int server) {
-    std::uint8_t buffer[handoff_message_max];
-    ReceivedMessage message;
-    ck_assert(receive_message(server, buffer, message) == PassingError::none);
-    HandoffRecord record;
-    ck_assert(decode_handoff({buffer, message.size}, message.fds.count(), record) ==
-              HandoffError::none);
-    return record.kind;
-}
-
-bool readable(int fd, int timeout = 0) {  // milliseconds
-    pollfd wait{fd, POLLIN, 0};
-    return poll(&wait, 1, timeout) == 1;
-}
-
-sockaddr_un address_of(const std::string& path) {
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    std::strcpy(address.sun_path, path.c_str());
-    return address;
-}
-
-Socket connect_to(const std::string& path, int type) {
-    const sockaddr_un address = address_of(path);
-    Socket server(socket(AF_UNIX, type | SOCK_CLOEXEC, 0));
-    ck_assert_int_eq(
-        connect(server.fd(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
-    return server;
-}
-
 Socket listen_at(const std::string& path, int type) {
     const sockaddr_un address = address_of(path);
     Socket listener(socket(AF_UNIX, type | SOCK_CLOEXEC, 0));
@@ -117,10 +49,6 @@ Socket listen_at(const std::string& path, int type) {
         bind(listener.fd(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
     ck_assert_int_eq(listen(listener.fd(), 8), 0);
     return listener;
-}
-
-std::string path_of(const char* name) {
-    return "/tmp/fdworker-test-" + std::to_string(getpid()) + name;
 }
 
 START_TEST(nothing_at_hand_is_empty) {
@@ -329,58 +257,6 @@ START_TEST(listening_sockets_are_inherited_by_listen_fds) {
 }
 END_TEST
 
-// Receives while no descriptor is free.
-Status receive_without_descriptors(Intake& intake) {
-    const int next = dup(intake.fd());
-    close(next);
-    rlimit old_limit, limit;
-    getrlimit(RLIMIT_NOFILE, &old_limit);
-    limit = {rlim_t(next), old_limit.rlim_max};
-    setrlimit(RLIMIT_NOFILE, &limit);
-    Handoff handoff;
-    const Status status = intake.receive(handoff);
-    const int error = errno;
-    setrlimit(RLIMIT_NOFILE, &old_limit);
-    errno = error;
-    return status;
-}
-
-START_TEST(without_descriptors_a_connection_is_closed_and_wakes_nobody_for_ever) {
-    const std::string path = path_of(".full");
-    Intake intake;
-    ck_assert(intake.listen_for_connections(path.c_str()) == Status::ok);
-    const Socket peer = connect_to(path, SOCK_STREAM);
-    ck_assert(receive_without_descriptors(intake) == Status::system_error);
-    ck_assert_int_eq(errno, EMFILE);
-    char byte;
-    ck_assert_int_eq(recv(peer.fd(), &byte, 1, 0), 0);
-    ck_assert(!readable(intake.fd()));
-    unlink(path.c_str());
-}
-END_TEST
-
-START_TEST(without_descriptors_a_server_waits_and_wakes_nobody_for_ever) {
-    const std::string path = path_of(".full");
-    Intake intake;
-    ck_assert(intake.listen_for_handoffs(path.c_str()) == Status::ok);
-    const Socket server = connect_to(path, SOCK_SEQPACKET);
-    const Socket client = hand_over(server.fd());
-    ck_assert(receive_without_descriptors(intake) == Status::system_error);
-    ck_assert_int_eq(errno, EMFILE);
-    ck_assert(!readable(server.fd()));
-    ck_assert(!readable(intake.fd()));
-    ck_assert(readable(intake.fd(), 20000));  // after a moment
-    Handoff handoff;
-    ck_assert(intake.receive(handoff) == Status::ok);
-    ck_assert(told(server.fd()) == HandoffKind::hello);
-    ck_assert(handoff.head() == request);
-    const Socket next = connect_to(path, SOCK_SEQPACKET);
-    ck_assert(intake.receive(handoff) == Status::empty);
-    ck_assert(told(next.fd()) == HandoffKind::hello);
-    unlink(path.c_str());
-}
-END_TEST
-
 START_TEST(what_came_together_comes_before_everything_else) {
     Pair queue(SOCK_SEQPACKET);
     dup2(queue.theirs.fd(), 0);
@@ -419,39 +295,6 @@ START_TEST(has_more_says_what_the_fd_does_not) {
     ck_assert(intake.receive(handoff) == Status::empty);
 }
 END_TEST
-
-// Takes all that was told: how many records.
-std::size_t told_by_now(int server) {
-    std::uint8_t buffer[handoff_message_max];
-    ReceivedMessage message;
-    std::size_t told = 0;
-    while (receive_message(server, buffer, message) == PassingError::none)
-        told += message.size / handoff_header_size;
-    return told;
-}
-
-constexpr unsigned many_notes = 4000;  // with few in a message more than the queue holds
-
-void take_many(Intake& intake, unsigned queue = 2) {  // source 1 is the signal
-    for (unsigned id = 1; id <= many_notes; ++id) {
-        fdworker::Ticket ticket{.id = id, .queue = queue, .wants_taken = true};
-        intake.taken(ticket);
-        if (id % 3 == 0) intake.flush();
-    }
-    intake.flush();
-}
-
-// Until the intake has nothing more to do: how many records it told.
-std::size_t told_until_silence(Intake& intake, int server) {
-    std::size_t told = told_by_now(server);
-    for (int turns = 0; readable(intake.fd()); ++turns) {
-        ck_assert_int_lt(turns, 100);
-        Handoff handoff;
-        ck_assert(intake.receive(handoff) == Status::empty);
-        told += told_by_now(server);
-    }
-    return told;
-}
 
 void check_notes_without_room(fdworker::Delivery delivery) {
     Pair queue(SOCK_SEQPACKET);
@@ -580,8 +423,6 @@ int main() {
                       an_ordinary_connection_comes_without_data_and_cannot_be_returned,
                       a_stale_socket_file_is_replaced_and_one_in_use_is_not,
                       listening_sockets_are_inherited_by_listen_fds,
-                      without_descriptors_a_connection_is_closed_and_wakes_nobody_for_ever,
-                      without_descriptors_a_server_waits_and_wakes_nobody_for_ever,
                       what_came_together_comes_before_everything_else,
                       has_more_says_what_the_fd_does_not,
                       a_note_without_room_goes_out_when_there_is_some,

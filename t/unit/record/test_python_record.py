@@ -2,6 +2,7 @@
 """fdworker's decoder against the vectors, and its queue against bad messages."""
 
 import array
+import asyncio
 import contextlib
 import dataclasses
 import errno
@@ -16,7 +17,10 @@ import threading
 import pytest
 
 from fdworker import HandoffListener, HandoffQueue, QueueClosed, Reason, RecordError, passing
+from fdworker.aio import Intake
+from fdworker.queue import UNSENT_MAX
 from fdworker.record import MESSAGE_MAX, Flag, Kind, Record, decode, encode
+from fdworker.sources import PAUSE, Sources
 
 REQUEST = b"GET /hot/ HTTP/1.1\r\nHost: a\r\n\r\n"
 GOOD = Record(Kind.REQUEST, 0, 7, 3, len(REQUEST), len(REQUEST))
@@ -55,6 +59,20 @@ def open_fds():
     return set(os.listdir("/proc/self/fd"))
 
 
+@contextlib.contextmanager
+def few_descriptors(free=0):
+    """No more than these are left, until the end of the `with`."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    next_ones = [os.dup(0) for _ in range(free + 1)]
+    for fd in next_ones:
+        os.close(fd)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (next_ones[-1], limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
 class Bench:
     def __init__(self, stack):
         pair = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -75,9 +93,12 @@ class Bench:
         self.client, self.accepted = socket.socketpair()
 
     def told(self):
-        message, fds, _ = passing.receive(self.server)
+        message, fds, *_ = passing.receive(self.server)
         with fds:
             return decode(message, len(fds)), message[32:]
+
+    def told_nothing(self):
+        return not select.select([self.server], [], [], 0)[0]
 
 
 @pytest.fixture
@@ -102,7 +123,7 @@ BAD = {
     "oversized": (encode(GOOD) + bytes(MESSAGE_MAX), 1, Reason.TRUNCATED_DATA),
     "no fd": (encode(GOOD) + REQUEST, 0, Reason.MISSING_FD),
     "three fds": (encode(GOOD) + REQUEST, 3, Reason.TOO_MANY_FDS),
-    "more fds than room": (encode(GOOD) + REQUEST, 100, Reason.TRUNCATED_FDS),
+    "more fds than room": (encode(GOOD) + REQUEST, 100, Reason.TOO_MANY_FDS),
     "memfd too short": (changed(flags=1, data_length=99), "memfd", Reason.SHORT_MEMFD),
     "not a socket": (encode(GOOD) + REQUEST, "pipe", Reason.NOT_A_SOCKET),
     "a worker's kind": (encode(Record(Kind.HELLO)), 0, Reason.NOT_FOR_WORKERS),
@@ -156,8 +177,7 @@ def test_taken_is_said_once_and_only_if_wanted(bench):
         handoff.taken()
         handoff.taken()
     assert bench.told()[0] == Record(Kind.TAKEN, id=7)
-    with pytest.raises(BlockingIOError):
-        passing.receive(bench.server)
+    assert bench.told_nothing()
 
 
 def test_threads_may_tell_at_the_same_time(bench):
@@ -220,16 +240,103 @@ def test_without_descriptors_a_server_is_not_turned_away(tmp_path):
         listening.listen()
         server.settimeout(20)
         server.connect(path)
-        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-        lowest_free = os.dup(0)
-        os.close(lowest_free)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, limits[1]))
-        try:
-            with pytest.raises(OSError) as error:
-                listener.accept()
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        with few_descriptors(), pytest.raises(OSError) as error:
+            listener.accept()
         assert error.value.errno == errno.EMFILE
         with contextlib.closing(listener.accept()) as queue:
             queue.hello()
             assert server.recv(100)
+
+
+def refused(bench, message, fds, free):
+    """The reason, when the worker has no more than `free` descriptors left."""
+    bench.send(message, fds)
+    with few_descriptors(free), pytest.raises(RecordError) as error:
+        bench.queue.receive()
+    return error.value.reason
+
+
+def test_a_request_whose_socket_found_no_descriptor_goes_back_with_its_data(bench):
+    before = open_fds()
+    for flags in (0, Flag.WANTS_TAKEN):
+        message = changed(flags=flags) + REQUEST
+        assert refused(bench, message, [bench.accepted.fileno()], 0) is Reason.TRUNCATED_FDS
+        assert bench.told_nothing() == (flags == 0)
+    back, data = bench.told()
+    assert back == Record(Kind.RETURN, Flag.WITHOUT_SOCKET, 7, 3, 0, len(REQUEST))
+    assert data == REQUEST
+    assert bench.told_nothing()
+    assert open_fds() == before
+    bench.good_one_arrives()
+
+
+def test_a_message_of_nothing_but_a_descriptor_that_was_not_free_is_no_end(bench):
+    assert refused(bench, b"", [bench.accepted.fileno()], 0) is Reason.SHORT_HEADER
+
+
+@pytest.mark.parametrize("free, answer", [(0, b""), (1, b"HTTP/1.1 503 ")])
+def test_without_a_descriptor_for_the_memfd_the_request_is_lost(bench, free, answer):
+    message = changed(flags=Flag.WANTS_TAKEN | Flag.IN_MEMFD)
+    with passing.Fds([passing.memfd_with(REQUEST)]) as memfd:
+        fds = [bench.accepted.fileno(), *memfd]
+        assert refused(bench, message, fds, free) is Reason.TRUNCATED_FDS
+    assert bench.told()[0] == Record(Kind.TAKEN, id=7)
+    bench.accepted.close()
+    assert bench.client.recv(13) == answer
+
+
+def test_what_had_no_room_goes_back_later_and_is_kept_within_limits(bench):
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            bench.worker_end.send(b"", socket.MSG_DONTWAIT)
+    data = REQUEST.ljust(60_000)
+    message = changed(flags=Flag.WANTS_TAKEN, data_length=len(data)) + data
+    for _ in range(30):
+        refused(bench, message, [bench.accepted.fileno()], 0)
+    while not bench.server.recv(1, socket.MSG_PEEK):
+        bench.server.recv(1)
+        if bench.told_nothing():
+            bench.queue.flush()
+    count = 0
+    while not bench.told_nothing():
+        assert bench.told()[1] == data
+        bench.queue.flush()
+        count += 1
+    assert count == UNSENT_MAX // len(message)
+
+
+def test_without_a_descriptor_for_a_memfd_a_socket_is_not_given_back(bench):
+    bench.send(encode(GOOD) + REQUEST, [bench.accepted.fileno()])
+    with bench.queue.receive() as handoff:
+        with few_descriptors():
+            assert not handoff.give_back(b"x" * 65537)
+        assert handoff.give_back(b"x" * 65537)
+
+
+def test_a_queue_that_rests_is_not_read_before_its_time(bench):
+    """Whatever pause() and resume() say meanwhile; and not afterwards if they say so."""
+    async def run():
+        loop, received, over = asyncio.get_running_loop(), asyncio.Queue(), asyncio.Event()
+        intake = Intake(Sources(bench.queue), received.put_nowait)
+        assert bench.told()[0].kind == Kind.HELLO
+        bench.send(changed(flags=Flag.WANTS_TAKEN) + REQUEST, [bench.accepted.fileno()])
+        with few_descriptors():
+            while bench.told_nothing():
+                await asyncio.sleep(0)
+        intake.pause()
+        intake.resume()
+        assert not loop.remove_reader(bench.queue.fileno())
+
+        bench.send(encode(GOOD) + REQUEST, [bench.accepted.fileno()])
+        with await asyncio.wait_for(received.get(), 20) as handoff:
+            assert handoff.data == REQUEST
+        bench.told()
+        bench.send(changed(flags=Flag.WANTS_TAKEN) + REQUEST, [bench.accepted.fileno()])
+        with few_descriptors():
+            while bench.told_nothing():
+                await asyncio.sleep(0)
+        intake.stop()
+        loop.call_later(PAUSE, over.set)
+        await over.wait()
+        assert not loop.remove_reader(bench.queue.fileno())
+    asyncio.run(run())

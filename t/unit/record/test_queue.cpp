@@ -320,7 +320,6 @@ START_TEST(sockets_that_find_no_descriptor_are_asked_for_again) {
         ck_assert(bench.queue.receive(first) == Status::ok);
         ck_assert_uint_eq(first.ticket.id, 7);
         ck_assert(bench.queue.receive(other) == Status::truncated_fds);
-        ck_assert(bench.queue.receive(other) == Status::truncated_fds);
         ck_assert(!bench.queue.has_more());
     }
     for (const std::uint64_t id : {8u, 9u}) {
@@ -330,16 +329,62 @@ START_TEST(sockets_that_find_no_descriptor_are_asked_for_again) {
         ck_assert_uint_eq(asked.id, id);
         ck_assert_uint_eq(asked.data_length, request.size());
     }
-    // If none came there is no hope: to ask again would be to ask for ever.
-    bench.send_together({7, 8}, handoff_wants_taken);
-    {
-        const FewDescriptors few(0);
-        ck_assert(bench.queue.receive(other) == Status::truncated_fds);
-        ck_assert(bench.queue.receive(other) == Status::empty);
-    }
-    ck_assert(bench.told_nothing());
     first.client.close();
     ck_assert_int_eq(open_fds(), before);
+}
+END_TEST
+
+START_TEST(a_request_whose_socket_found_no_descriptor_goes_back_with_its_data) {
+    Bench bench(_i ? Delivery::batches : Delivery::single);
+    HandoffRecord record = bench.record();
+    fdworker::Handoff handoff;
+    for (const bool kept : {true, false}) {
+        record.flags = kept ? handoff_wants_taken : 0;
+        bench.send(record, request, {bench.accepted});
+        {
+            const FewDescriptors few(0);
+            ck_assert(bench.queue.receive(handoff) == Status::truncated_fds);
+            ck_assert(bench.queue.receive(handoff) == Status::empty);
+        }
+        ck_assert_int_lt(handoff.client.fd(), 0);
+        if (!kept) break;  // by the server: then all descriptors have gone
+        std::uint8_t buffer[handoff_message_max];
+        ReceivedMessage message;
+        ck_assert(receive_message(bench.server, buffer, message) == PassingError::none);
+        HandoffReader told({buffer, message.size}, message.fds.count());
+        HandoffRecord asked;
+        ck_assert(told.next(asked) == HandoffError::none);
+        ck_assert(asked.kind == HandoffKind::return_socket && asked.without_socket());
+        ck_assert_uint_eq(asked.id, record.id);
+        ck_assert_uint_eq(asked.socket_index, record.socket_index);
+        ck_assert(std::ranges::equal(told.data(), request));
+    }
+    ck_assert(bench.told_nothing());
+    bench.good_one_arrives();
+}
+END_TEST
+
+START_TEST(without_a_descriptor_for_the_memfd_the_request_is_lost_and_the_server_is_told) {
+    Bench bench(_i ? Delivery::batches : Delivery::single);
+    const int memfd = memfd_create("test", MFD_CLOEXEC);
+    HandoffRecord record = bench.record();
+    record.flags = handoff_in_memfd | handoff_wants_taken;
+    for (const int free : {0, 1}) {
+        bench.send(record, "", {bench.accepted, memfd});
+        fdworker::Handoff handoff;
+        {
+            const FewDescriptors few(free);
+            ck_assert(bench.queue.receive(handoff) == Status::truncated_fds);
+        }
+        ck_assert_int_eq(handoff.client.fd() >= 0, free);
+        bench.queue.taken(handoff.ticket);  // as after any answer
+        bench.queue.flush();
+        ReceivedMessage message;
+        const HandoffRecord told = bench.told(message);
+        ck_assert(told.kind == HandoffKind::taken && told.id == record.id);
+        ck_assert(bench.told_nothing());
+    }
+    close(memfd);
 }
 END_TEST
 
@@ -359,7 +404,7 @@ START_TEST(what_could_not_be_asked_for_again_is_asked_for_later) {
         const FewDescriptors few(1);
         ck_assert(bench.queue.receive(first) == Status::ok);
         ck_assert(bench.queue.receive(other) == Status::truncated_fds);
-        ck_assert(bench.queue.receive(other) == Status::truncated_fds);
+        ck_assert(!bench.queue.has_more());
     }
     bench.queue.taken(first.ticket);
     ck_assert(bench.queue.has_unsent());
@@ -521,6 +566,10 @@ int main() {
     tcase_add_test(tests, a_bad_record_among_others_costs_only_itself);
     tcase_add_test(tests, where_the_next_record_begins_is_lost_and_so_is_the_rest);
     tcase_add_test(tests, sockets_that_find_no_descriptor_are_asked_for_again);
+    tcase_add_loop_test(tests, a_request_whose_socket_found_no_descriptor_goes_back_with_its_data,
+                        0, 2);
+    tcase_add_loop_test(
+        tests, without_a_descriptor_for_the_memfd_the_request_is_lost_and_the_server_is_told, 0, 2);
     tcase_add_loop_test(tests, what_could_not_be_asked_for_again_is_asked_for_later, 0, 2);
     tcase_add_test(tests, what_is_to_be_asked_for_again_is_kept_within_limits);
     tcase_add_test(tests, word_goes_out_at_the_end);

@@ -9,7 +9,7 @@ import signal
 from typing import Awaitable, Callable
 
 from .queue import Handoff, HandoffQueue, QueueClosed
-from .record import RecordError
+from .record import Reason, RecordError
 from .sources import PAUSE, HandoffListener, Sources, find_sources
 
 log = logging.getLogger("fdworker")
@@ -29,16 +29,31 @@ class Intake:
         self._sources = sources
         self._on_handoff = on_handoff
         self._queues: set[HandoffQueue] = set()
+        self._resting: set[HandoffQueue | HandoffListener] = set()
         self._paused = False
         self.drained = asyncio.Event()
         for listener in sources.handoff_listeners:
-            self._listen(listener)
+            self._watch(listener)
         if sources.queue:
             self._add(sources.queue)
 
-    def _listen(self, listener: HandoffListener) -> None:
-        if listener.fileno() >= 0:  # not closed by stop()
-            self._loop.add_reader(listener.fileno(), self._accept, listener)
+    def _watch(self, source: HandoffQueue | HandoffListener) -> None:
+        if source in self._resting or source.fileno() < 0:  # closed by stop()
+            return
+        if isinstance(source, HandoffListener):
+            self._loop.add_reader(source.fileno(), self._accept, source)
+        elif not self._paused:
+            self._loop.add_reader(source.fileno(), self._receive, source)
+
+    def _rest(self, source: HandoffQueue | HandoffListener) -> None:
+        """No descriptor was free for what comes from there."""
+        self._loop.remove_reader(source.fileno())
+        self._resting.add(source)
+        self._loop.call_later(PAUSE, self._end_rest, source)
+
+    def _end_rest(self, source: HandoffQueue | HandoffListener) -> None:
+        self._resting.discard(source)
+        self._watch(source)
 
     def _accept(self, listener: HandoffListener) -> None:
         try:
@@ -46,14 +61,12 @@ class Intake:
                 self._add(queue)
         except OSError as error:
             log.error("cannot accept a server's connection: %s", error)
-            self._loop.remove_reader(listener.fileno())
-            self._loop.call_later(PAUSE, self._listen, listener)
+            self._rest(listener)
 
     def _add(self, queue: HandoffQueue) -> None:
         queue.hello()
         self._queues.add(queue)
-        if not self._paused:
-            self._loop.add_reader(queue.fileno(), self._receive, queue)
+        self._watch(queue)
 
     def _receive(self, queue: HandoffQueue) -> None:
         for _ in range(BATCH):
@@ -63,6 +76,8 @@ class Intake:
                 handoff = queue.receive()
             except RecordError as error:
                 log.error("hand-off refused: %s", error)
+                if error.reason is Reason.TRUNCATED_FDS:
+                    return self._rest(queue)
                 continue
             except QueueClosed:
                 return self._remove(queue)
@@ -85,7 +100,7 @@ class Intake:
         if self._paused:
             self._paused = False
             for queue in self._queues:
-                self._loop.add_reader(queue.fileno(), self._receive, queue)
+                self._watch(queue)
 
     def stop(self) -> None:
         """No more hand-offs. Sockets already received can still be given back."""

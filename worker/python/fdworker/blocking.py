@@ -13,7 +13,7 @@ from threading import BoundedSemaphore
 from typing import Callable
 
 from .queue import Handoff, HandoffQueue, QueueClosed
-from .record import RecordError
+from .record import Reason, RecordError
 from .sources import PAUSE, HandoffListener, find_sources
 
 log = logging.getLogger("fdworker")
@@ -45,7 +45,7 @@ class Loop:
         self._pool = ThreadPoolExecutor(threads) if threads else None
         self._free = BoundedSemaphore(threads or 1)
         self._selector = selectors.DefaultSelector()
-        self._paused: list[HandoffListener] = []
+        self._paused: list[HandoffQueue | HandoffListener] = []
         self._pause_end = 0.0
         self._draining = False
 
@@ -53,8 +53,8 @@ class Loop:
         woken, wakes = socket.socketpair()
         wakes.setblocking(False)
         self._selector.register(woken, selectors.EVENT_READ, None)
-        self._paused = self._sources.handoff_listeners
-        self._listen()
+        for listener in self._sources.handoff_listeners:
+            self._watch(listener)
         if self._sources.queue:
             self._add(self._sources.queue)
         # All that a signal does is to write a byte to `wakes`: a response is never cut in two. In
@@ -63,10 +63,12 @@ class Loop:
         old_handler = signal.signal(signal.SIGTERM, lambda *_: None)
         try:
             while not self._draining:
-                for key, _ in self._selector.select(PAUSE if self._paused else None):
+                pause = max(0.0, self._pause_end - time.monotonic()) if self._paused else None
+                for key, _ in self._selector.select(pause):
                     self._ready(key.data)
-                if self._paused and time.monotonic() >= self._pause_end:
-                    self._listen()
+                if time.monotonic() >= self._pause_end:
+                    while self._paused:
+                        self._watch(self._paused.pop())
         finally:
             signal.signal(signal.SIGTERM, old_handler)
             signal.set_wakeup_fd(old_wakeup)
@@ -83,10 +85,15 @@ class Loop:
         elif not self._draining:
             self._receive(source)
 
-    def _listen(self) -> None:
-        for listener in self._paused:
-            self._selector.register(listener, selectors.EVENT_READ, listener)
-        self._paused = []
+    def _watch(self, source: HandoffQueue | HandoffListener) -> None:
+        self._selector.register(source, selectors.EVENT_READ, source)
+
+    def _pause(self, source: HandoffQueue | HandoffListener) -> None:
+        """No descriptor was free for what comes from there."""
+        if not self._paused:
+            self._pause_end = time.monotonic() + PAUSE
+        self._selector.unregister(source)
+        self._paused.append(source)
 
     def _accept(self, listener: HandoffListener) -> None:
         try:
@@ -94,13 +101,11 @@ class Loop:
                 self._add(queue)
         except OSError as error:
             log.error("cannot accept a server's connection: %s", error)
-            self._selector.unregister(listener)
-            self._paused.append(listener)
-            self._pause_end = time.monotonic() + PAUSE
+            self._pause(listener)
 
     def _add(self, queue: HandoffQueue) -> None:
         queue.hello()
-        self._selector.register(queue, selectors.EVENT_READ, queue)
+        self._watch(queue)
 
     def _receive(self, queue: HandoffQueue) -> None:
         self._free.acquire()  # takes nothing from the queue that it cannot begin at once
@@ -108,6 +113,8 @@ class Loop:
             handoff = queue.receive()
         except RecordError as error:
             log.error("hand-off refused: %s", error)
+            if error.reason is Reason.TRUNCATED_FDS:
+                self._pause(queue)
             handoff = None
         except QueueClosed:
             self._selector.unregister(queue)

@@ -127,7 +127,7 @@ class Front:
     def _from_worker(self) -> None:
         try:
             while True:
-                message, fds, sender = passing.receive(self._queue)
+                message, fds, sender, _ = passing.receive(self._queue)
                 if not message and not fds:
                     break
                 with fds:

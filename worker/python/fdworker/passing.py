@@ -28,12 +28,13 @@ class Fds(list[int]):
             os.close(self.pop())
 
 
-def receive(sock: socket.socket) -> tuple[bytes, Fds, int]:
-    """Receives one message: its bytes, its fds (close-on-exec), and the sender's process id.
+def receive(sock: socket.socket) -> tuple[bytes, Fds, int, bool]:
+    """Receives one message: its bytes, its fds (close-on-exec), the sender's process id, and
+    whether fds were lost, because there was no room for more, or no descriptor was free.
 
     The bytes are empty at end of file. The process id is 0 unless the socket has SO_PASSCRED.
     Raises BlockingIOError when there is nothing to receive, RecordError when the message is too
-    long or lost fds on the way.
+    long.
     """
     arguments = MESSAGE_MAX, CONTROL_SIZE, socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
     try:
@@ -48,11 +49,10 @@ def receive(sock: socket.socket) -> tuple[bytes, Fds, int]:
             fds.extend(ints)
         elif (level, kind) == (socket.SOL_SOCKET, socket.SCM_CREDENTIALS):
             sender = ints[0]
-    if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+    if flags & socket.MSG_TRUNC:
         with fds:
-            cut = flags & socket.MSG_TRUNC
-            raise RecordError(Reason.TRUNCATED_DATA if cut else Reason.TRUNCATED_FDS)
-    return data, fds, sender
+            raise RecordError(Reason.TRUNCATED_DATA)
+    return data, fds, sender, bool(flags & socket.MSG_CTRUNC)
 
 
 def send(sock: socket.socket, message: Sequence[bytes], fds: Sequence[int] = ()) -> None:

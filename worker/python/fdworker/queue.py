@@ -7,6 +7,8 @@ and aio.py.
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import fcntl
 import os
 import socket
@@ -15,6 +17,7 @@ from threading import Lock
 
 from . import passing
 from .record import (
+    HEADER,
     INLINE_MAX,
     MEMFD_MAX,
     Flag,
@@ -24,9 +27,14 @@ from .record import (
     RecordError,
     decode,
     encode,
+    read,
 )
 
-UNSENT_MAX = 4096  # `taken` notes kept while the server does not read; more are dropped
+UNSENT_MAX = 1 << 20  # bytes of notes kept while the server does not read; the oldest are dropped
+UNAVAILABLE = (
+    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\n"
+    b"Content-Length: 0\r\n\r\n"
+)
 
 
 class QueueClosed(Exception):
@@ -115,7 +123,8 @@ class HandoffQueue:
         self._sock = socket.socket(fileno=sock) if isinstance(sock, int) else sock
         if self._sock.type != socket.SOCK_SEQPACKET:
             raise ValueError("the queue must be a unix SOCK_SEQPACKET socket")
-        self._unsent: deque[Record] = deque()
+        self._unsent: deque[bytes] = deque()
+        self._unsent_size = 0
         self._sending = Lock()  # handlers in threads tell, too
 
     def fileno(self) -> int:
@@ -132,19 +141,43 @@ class HandoffQueue:
     def receive(self) -> Handoff | None:
         """The next hand-off; None if there is none now (a sibling was faster).
 
-        Raises QueueClosed (drain), RecordError (refused and cleaned up: log it and go on).
+        Raises QueueClosed (drain), RecordError (refused and cleaned up: log it and go on; after
+        TRUNCATED_FDS, in a second: no descriptor was free, and siblings may have one).
         """
         self.flush()
         try:
-            message, fds, _ = passing.receive(self._sock)
+            message, fds, _, fds_lost = passing.receive(self._sock)
         except (BlockingIOError, InterruptedError):
             return None
         except ConnectionError:
             raise QueueClosed from None
-        if not message and not fds:
+        if not (message or fds or fds_lost):
             raise QueueClosed
         with fds:
+            if fds_lost:
+                self._expect_all(message, fds)
             return self._handoff(message, fds)
+
+    def _expect_all(self, message: bytes, fds: passing.Fds) -> None:
+        """Raises RecordError if no descriptor was free for the client's socket, or for the memfd.
+
+        If the server still has the connection, it goes on with it where we give it the data;
+        without them it can only end it.
+        """
+        record = read(message)
+        if record.kind != Kind.REQUEST or len(fds) >= record.fds_expected:
+            return
+        wants_taken = record.flags & Flag.WANTS_TAKEN
+        if record.in_memfd and fds:
+            with self._adopt(record, fds, b"") as handoff, contextlib.suppress(OSError):
+                handoff.sock.send(UNAVAILABLE)
+        elif wants_taken and record.in_memfd:
+            self.tell(Record(Kind.TAKEN, id=record.id))
+        elif wants_taken:
+            flags, length = Flag.WITHOUT_SOCKET, record.data_length
+            back = Record(Kind.RETURN, flags, record.id, record.socket_index, 0, length)
+            self.tell(back, message[HEADER.size :])
+        raise RecordError(Reason.TRUNCATED_FDS)
 
     def _handoff(self, message: bytes, fds: passing.Fds) -> Handoff:
         record = decode(message, len(fds))
@@ -154,6 +187,9 @@ class HandoffQueue:
             data = passing.memfd_data(fds[1], record.data_length)
         else:
             data = message[-record.data_length :]
+        return self._adopt(record, fds, data)
+
+    def _adopt(self, record: Record, fds: passing.Fds, data: bytes) -> Handoff:
         try:
             sock = socket.socket(fileno=fds[0])
         except OSError:
@@ -163,43 +199,43 @@ class HandoffQueue:
         fcntl.fcntl(sock, fcntl.F_SETOWN, os.getpid())  # which worker holds it
         return Handoff(self, record, sock, data)
 
-    def tell(self, record: Record) -> None:
-        """Sends a note without data, now or when there is room again."""
+    def tell(self, record: Record, data: bytes = b"") -> None:
+        """Sends a note without fds, now or when there is room again."""
+        note = encode(record) + data
         with self._sending:
-            if len(self._unsent) == UNSENT_MAX:
-                self._unsent.popleft()
-            self._unsent.append(record)
+            self._unsent.append(note)
+            self._unsent_size += len(note)
+            while self._unsent_size > UNSENT_MAX:
+                self._forget_first()
         self.flush()
+
+    def _forget_first(self) -> None:
+        self._unsent_size -= len(self._unsent.popleft())
 
     def flush(self) -> None:
         """Sends what had no room before; receive() does it too."""
         with self._sending:
             try:
                 while self._unsent:
-                    passing.send(self._sock, [encode(self._unsent[0])])
-                    self._unsent.popleft()
+                    passing.send(self._sock, [self._unsent[0]])
+                    self._forget_first()
             except (BlockingIOError, InterruptedError):
                 pass
             except OSError:
                 self._unsent.clear()  # the server has gone, nobody is left to be told
+                self._unsent_size = 0
 
     def give_back(self, record: Record, sock: socket.socket, data: bytes) -> bool:
         """Sends a `return` record; False when it cannot be sent now."""
         if len(data) > MEMFD_MAX:
             return False
-        inline = len(data) <= INLINE_MAX
         fds = [] if record.without_socket else [sock.fileno()]
-        if not inline:
-            fds.append(passing.memfd_with(data))
-        if not inline:
-            record = Record(
-                Kind.RETURN, Flag.IN_MEMFD, record.id, record.socket_index, 0, len(data)
-            )
         try:
-            passing.send(self._sock, [encode(record), data if inline else b""], fds)
+            with passing.Fds() as memfd:
+                if len(data) > INLINE_MAX:
+                    memfd.append(passing.memfd_with(data))
+                    record, data = dataclasses.replace(record, flags=Flag.IN_MEMFD), b""
+                passing.send(self._sock, [encode(record), data], [*fds, *memfd])
             return True
-        except OSError:
+        except OSError:  # no room, or no descriptor
             return False
-        finally:
-            for memfd in fds[1:]:
-                os.close(memfd)

@@ -66,7 +66,8 @@ TEXTS = {
     Reason.MISSING_FD: "record came without the file descriptors it needs",
     Reason.TOO_MANY_FDS: "record came with more file descriptors than it needs",
     Reason.TRUNCATED_DATA: "message is longer than the largest record",
-    Reason.TRUNCATED_FDS: "file descriptors were lost on the way (RLIMIT_NOFILE reached?)",
+    Reason.TRUNCATED_FDS: "no file descriptor is free (raise RLIMIT_NOFILE, or serve fewer clients "
+    "at once); nothing is received for a second",
     Reason.SHORT_MEMFD: "the memfd holds less than the record says",
     Reason.NOT_FOR_WORKERS: "record is of a kind that only a worker sends",
     Reason.NOT_A_SOCKET: "the record's file descriptor is no stream socket",
@@ -131,6 +132,16 @@ def decode(message: bytes, fd_count: int) -> Record:
 
     Raises RecordError.
     """
+    record = read(message)
+    if fd_count < record.fds_expected:
+        raise RecordError(Reason.MISSING_FD)
+    if fd_count > record.fds_expected:
+        raise RecordError(Reason.TOO_MANY_FDS)
+    return record
+
+
+def read(message: bytes) -> Record:
+    """The same, but for the number of fds."""
     if len(message) < HEADER.size:
         raise RecordError(Reason.SHORT_HEADER)
     magic, version, kind, flags, *numbers = HEADER.unpack_from(message)
@@ -147,10 +158,6 @@ def decode(message: bytes, fd_count: int) -> Record:
         raise RecordError(Reason.BAD_FLAGS)
     if not _lengths_agree(record, len(message)):
         raise RecordError(Reason.BAD_LENGTHS)
-    if fd_count < record.fds_expected:
-        raise RecordError(Reason.MISSING_FD)
-    if fd_count > record.fds_expected:
-        raise RecordError(Reason.TOO_MANY_FDS)
     return record
 
 

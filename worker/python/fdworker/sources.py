@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from .queue import HandoffQueue
 
 LISTEN_FDS_START = 3
-PAUSE = 1.0  # seconds without accept() after it has failed
+PAUSE = 1.0  # seconds in which nothing comes from where no descriptor was free for it
 
 
 class HandoffListener:
