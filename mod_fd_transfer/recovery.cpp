@@ -10,6 +10,11 @@ namespace {
 
 constexpr unsigned most_deaths = 3;  // a request that kills whoever receives it must end
 
+// Before lighttpd or another worker writes to a connection that a worker has had.
+bool has_usable_socket(const Pending& pending) {
+    return make_non_blocking(pending.request->con->fd);
+}
+
 void act(Pending& pending, Pending::State state) {
     pending.state = state;
     joblist_append(pending.request->con);
@@ -78,7 +83,8 @@ void Recovery::settle(Fate fate, Pending& pending) {
     switch (fate) {
         case Fate::repeatable:
             if (pending.untaken.received) ++pending.untaken.deaths;
-            if (pending.untaken.deaths >= most_deaths) return refuse(pending);
+            if (pending.untaken.deaths >= most_deaths || !has_usable_socket(pending))
+                return refuse(pending);
             pending.state = Pending::State::lost;
             lost_.push_back(&pending);
             break;
@@ -101,6 +107,7 @@ void Recovery::settle(Fate fate, Pending& pending) {
 
 void Recovery::refuse(Pending& pending) {
     ++statistics_[Statistics::unanswered];
+    if (!has_usable_socket(pending)) return act(pending, Pending::State::broken);
     pending.status = 502;
     pending.request->keep_alive = 0;  // what the worker read of the client's is not known
     act(pending, Pending::State::refused);

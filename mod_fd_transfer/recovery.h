@@ -29,6 +29,7 @@ class Recovery {
     }
     // A request that has been sent; it stays the caller's.
     void keep(Pending& pending);
+    bool keeps(uint64_t id) const { return untaken_.contains(id); }
     // The worker has begun to answer, or returned the connection. nullptr: no such hand-off (it
     // may have been let go before).
     Pending* hear_of(uint64_t id);

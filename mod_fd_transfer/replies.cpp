@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // What workers say: hello, taken, return. They may say anything; lighttpd must live.
 #include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
 
 #include "mod_fd_transfer/service.h"
 
@@ -13,6 +15,20 @@ constexpr int most_replies_at_once = 256;  // then other connections have their 
 constexpr unsigned most_returns_in_vain = 3;
 
 uint8_t buffer[process::handoff_message_max];
+
+// What is wrong with it, or nullptr. Other files might take their time to be read.
+const char* read_memfd(int memfd, uint64_t size, std::string& data) {
+    if (fcntl(memfd, F_GET_SEALS) < 0) return "the second file is no memfd";
+    data.resize(size_t(size));
+    return pread(memfd, data.data(), data.size(), 0) == ssize_t(data.size())
+               ? nullptr
+               : "the memfd holds less than the record says";
+}
+
+bool has_written(int socket, const Progress& before) {
+    const std::optional<Progress> progress = progress_of(socket);
+    return !progress || progress->written != before.written;
+}
 
 }  // namespace
 
@@ -101,45 +117,59 @@ void Service::take_reply(Line& line, const process::HandoffRecord& record,
     }
 }
 
-// What is wrong with it, or nullptr.
+// What is wrong with it, or nullptr. Of what a worker sends nothing is read before it is wanted.
 const char* Service::take_back(const process::HandoffRecord& record,
                                const process::HandoffReader& reader, process::ReceivedFds& fds) {
-    const size_t socket = reader.first_fd();
+    // If we still have the connection, our descriptor is as good and needs no questions.
+    const bool kept = recovery_.keeps(record.id);
+    process::FileDescriptor client;
+    if (!kept) {
+        if (record.without_socket())
+            return "the connection came back without its socket, and is not kept here";
+        client = process::FileDescriptor(fds.release(reader.first_fd()));
+        if (!client) return process::passing_error_text(process::PassingError::truncated_fds);
+        if (const char* const fault = returned_.fault_of(srv_, record.socket_index, client.get()))
+            return fault;
+    }
     std::span<const uint8_t> unread = reader.data();
     std::string from_memfd;
     if (record.in_memfd()) {
-        from_memfd.resize(size_t(record.data_length));
-        if (pread(fds[socket + 1], from_memfd.data(), from_memfd.size(), 0) !=
-            ssize_t(from_memfd.size()))
-            return "the memfd holds less than the record says";
-        unread = {reinterpret_cast<const uint8_t*>(from_memfd.data()), from_memfd.size()};
+        const size_t memfd = reader.first_fd() + 1;
+        if (const char* const fault = read_memfd(fds[memfd], record.data_length, from_memfd))
+            return fault;
+        unread = bytes(from_memfd);
     }
-    // If we still have the connection, our descriptor is as good and needs no questions.
-    if (Pending* const own = recovery_.hear_of(record.id)) {
-        if (!goes_round(*own, unread)) {
-            go_on(*own, unread);
-            return nullptr;
-        }
-        recovery_.refuse(*own);
+    return kept ? take_kept_back(*recovery_.hear_of(record.id), unread)
+                : adopt(record.socket_index, unread, std::move(client));
+}
+
+const char* Service::take_kept_back(Pending& own, std::span<const uint8_t> unread) {
+    const int socket = own.request->con->fd;
+    const bool answered = unread.empty() || has_written(socket, own.untaken.before);
+    if (!answered && goes_round(socket)) {
+        recovery_.refuse(own);
         return "a request came back unanswered again and again (do the workers know this prefix?); "
                "it is answered 502";
     }
-    if (record.without_socket())
-        return "the connection came back without its socket, and is not kept here";
-    process::FileDescriptor client(fds.release(socket));
-    if (!client) return process::passing_error_text(process::PassingError::truncated_fds);
-    const char* const fault = returned_.adopt(srv_, record.socket_index, unread, std::move(client));
+    go_on(own, unread, answered);
+    return nullptr;
+}
+
+const char* Service::adopt(uint32_t socket_index, std::span<const uint8_t> unread,
+                           process::FileDescriptor client) {
+    if (!unread.empty() && goes_round(client.get()))
+        return "a request came back unanswered again and again (do the workers know this prefix?); "
+               "its connection is closed";
+    const char* const fault = returned_.adopt(srv_, socket_index, unread, std::move(client));
     if (!fault) ++statistics_[Statistics::returned];
     return fault;
 }
 
-// Whether a request is returned unanswered by whoever gets it.
-bool Service::goes_round(const Pending& pending, std::span<const uint8_t> unread) {
-    const connection* const con = pending.request->con;
-    const std::optional<Progress> progress = unread.empty() ? std::nullopt : progress_of(con->fd);
-    if (progress && progress->written == pending.untaken.before.written)
-        return returned_.came_back_in_vain(con, progress->written) > most_returns_in_vain;
-    return false;
+// Whether a connection comes back with a request that nobody answers.
+bool Service::goes_round(int socket) {
+    const std::optional<Progress> progress = progress_of(socket);
+    return progress && in_vain_.count(identity_of(socket), progress->written, log_monotonic_secs) >
+                           most_returns_in_vain;
 }
 
 // One line a second at most: a worker that sends rubbish does not send it once.

@@ -4,7 +4,7 @@
 
 #include <cstdint>
 #include <span>
-#include <unordered_map>
+#include <unordered_set>
 
 #include "lighty/lighttpd.h"
 #include "process/file_descriptor.h"
@@ -16,9 +16,17 @@ inline bool awaits_client(const connection* con) {
     return fdevent_fdnode_interest(con->fdn) & FDEVENT_IN;
 }
 
-// Goes on with a connection that the server has kept: the worker has answered this request. Or ends
-// it, if the client or the configuration wants no other request on it. The request is reset.
-void resume(request_st* r, std::span<const uint8_t> unread);
+// Goes on with a connection that the server has kept, whose worker has read `unread` bytes too
+// many. Or ends it, if the request is `answered` and the client or the configuration wants no other
+// one. The request is reset.
+void resume(request_st* r, std::span<const uint8_t> unread, bool answered);
+
+// Workers may have made it blocking. False if that cannot be undone.
+bool make_non_blocking(int socket);
+
+// A number that only this connection has, and never 0: the kernel's (SO_COOKIE), as far as it fits
+// a pointer.
+uintptr_t identity_of(int socket);
 
 // Connections that workers have had, and that the server has now: a worker that returns one of them
 // is confused, and the same socket must not become two connections of the server.
@@ -27,34 +35,23 @@ class ReturnedConnections {
     // `plugin_id`: of our plugin data.
     explicit ReturnedConnections(int plugin_id) : plugin_id_(plugin_id) {}
 
-    // Makes a connection of the server of a socket that a worker returned, with `unread` bytes of
-    // the client's. `socket_index`: of the listening socket it came from. Returns what is wrong
-    // with it, then the socket is closed; nullptr: nothing.
+    // What is wrong with a socket that a worker returned, as a connection that came from the
+    // server's listening socket of this index; nullptr: nothing.
+    const char* fault_of(const server* srv, uint32_t socket_index, int socket) const;
+    // Makes a connection of the server of such a socket, with `unread` bytes of the client's.
+    // What is wrong, then the socket is closed; nullptr: nothing.
     const char* adopt(server* srv, uint32_t socket_index, std::span<const uint8_t> unread,
                       process::FileDescriptor socket);
 
     // The server keeps a connection that a worker has too.
     void remember(connection* con);
 
-    // How many times in a row a connection that was kept has come back without an answer, of which
-    // this is one more. `written`: bytes that were written to the client; if they are more than
-    // the last time, somebody has answered since.
-    unsigned came_back_in_vain(const connection* con, uint64_t written);
-
     // The server has let go of the connection, or is about to close it.
     void forget(const connection* con);
 
   private:
-    void remember(connection* con, uint64_t identity);
-
     int plugin_id_;
-    struct InVain {
-        uint64_t written = 0;
-        unsigned times = 0;
-    };
-
-    // For each connection a number that is never 0, and how often it came back in vain.
-    std::unordered_map<uint64_t, InVain> identities_;
+    std::unordered_set<uintptr_t> identities_;
 };
 
 }  // namespace fd_transfer

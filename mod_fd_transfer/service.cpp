@@ -211,19 +211,19 @@ void Service::look_after(Line& line, bool death) {
     // Connections that dead workers would have returned in the next moment.
     while (Pending* const complete = recovery_.take_complete()) {
         const std::string data = std::move(complete->data);
-        go_on(*complete, bytes(data).subspan(complete->head_length));
+        go_on(*complete, bytes(data).subspan(complete->head_length), true);
     }
 }
 
-// The worker has answered: the connection is lighttpd's again.
-void Service::go_on(Pending& pending, std::span<const uint8_t> unread) {
+// The connection is lighttpd's again.
+void Service::go_on(Pending& pending, std::span<const uint8_t> unread, bool answered) {
     pending.state = Pending::State::returned;
     if (!pending.settled) pending.request->http_status = int(settings_.log_status);
     ++statistics_[Statistics::returned];
     connection* const con = pending.request->con;
     // As lighttpd does after an answer of its own: try to read before asking for events.
     if (pending.client_spoke || !awaits_client(con)) con->is_readable = 1;
-    resume(pending.request, unread);
+    resume(pending.request, unread, answered);
     // Until lighttpd comes to the connection, in this turn, and sets it: its clock may leap before
     // that, and it looks for idle clients.
     con->read_idle_ts = log_monotonic_secs + settings_.taken_timeout;
@@ -240,6 +240,7 @@ void Service::trigger() {
     if (busy()) on_writable();
     refuse_late();
     recovery_.trigger(log_monotonic_secs, lighty::is_stopping(srv_));
+    in_vain_.trigger(log_monotonic_secs);
 }
 
 }  // namespace fd_transfer

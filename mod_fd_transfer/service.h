@@ -12,6 +12,7 @@
 #include "mod_fd_transfer/batch.h"
 #include "mod_fd_transfer/channel.h"
 #include "mod_fd_transfer/configuration.h"
+#include "mod_fd_transfer/in_vain.h"
 #include "mod_fd_transfer/pending.h"
 #include "mod_fd_transfer/recovery.h"
 #include "mod_fd_transfer/return.h"
@@ -121,14 +122,17 @@ class Service {
                     const process::HandoffReader& reader, process::ReceivedMessage& received);
     const char* take_back(const process::HandoffRecord& record,
                           const process::HandoffReader& reader, process::ReceivedFds& fds);
-    bool goes_round(const Pending& pending, std::span<const uint8_t> unread);
+    const char* take_kept_back(Pending& own, std::span<const uint8_t> unread);
+    const char* adopt(uint32_t socket_index, std::span<const uint8_t> unread,
+                      process::FileDescriptor client);
+    bool goes_round(int socket);
     void reject(const char* fault, pid_t sender);
     // Only in the line's own event, or by timer: in that of another the event loop may have one of
     // this line still to come, and it would come to a node that is freed.
     void lose(Line& line);
 
     void look_after(Line& line, bool death);
-    void go_on(Pending& pending, std::span<const uint8_t> unread);
+    void go_on(Pending& pending, std::span<const uint8_t> unread, bool answered);
 
     Settings settings_;
     server* srv_;
@@ -139,6 +143,7 @@ class Service {
     std::vector<Pending*> put_off_;
     Backlog<Pending> backlog_;
     Recovery recovery_;
+    ReturnsInVain in_vain_;
     std::function<void()> start_;
     // The kernel refuses what is no matter of room in the queue (ETOOMANYREFS, EMFILE ...): that
     // the queue is writable means nothing, trigger() tries again.

@@ -14,6 +14,7 @@ and that it does not.
 /…/linger/         sleeps after it has answered, and before it returns the connection
 /…/die             kills itself before it answers
 /…/die-once/NAME   the same, if the file /tmp/NAME is not there yet; makes it
+/…/die-blocking    makes the client's socket blocking, and kills itself
 /…/die-half        kills itself within the answer
 /…/die-after       kills itself when it has answered, and said so
 /…/slow            says taken within the answer, and sleeps for 3 seconds there
@@ -88,6 +89,9 @@ def obey(path, client, response):
     if "/pause/" in path:
         time.sleep(float(path.partition("/pause/")[2].partition("/")[0]))
     if argument == "die":
+        die()
+    elif argument == "die-blocking":
+        client.setblocking(True)
         die()
     elif argument == "die-half":
         client.send(response[:20])

@@ -91,6 +91,17 @@ class Rubbish:
         self.send([self.client.fileno(), memfd], flags=1, length=5000)
         os.close(memfd)
 
+    def file_as_memfd(self):
+        with open("/etc/passwd", "rb") as file:
+            self.send([self.client.fileno(), file.fileno()], flags=1, length=5)
+
+    def memfd_without_socket(self):
+        """A memfd that is long to read, for a file that is no socket."""
+        memfd = os.memfd_create("x")
+        os.truncate(memfd, 1 << 24)
+        self.send([2, memfd], flags=1, length=1 << 24)
+        os.close(memfd)
+
     def no_socket(self):
         """Says that the server has the connection still; it has not, nobody said hello."""
         self.send(flags=8)
@@ -151,13 +162,16 @@ class Confusion(Rubbish):
         self.send(flags=8)
         self.send(kind=3)
 
+    def kept_with_rest(self):
+        self.send(flags=8, data=self.rest)
+
     def kept_with_rubbish(self):
         """Bytes that the client never sent, as if they had been read too far."""
         self.send(flags=8, data=b"\0\r\n\r\nGET / HTTP/1.1\r\n\r\n")
 
 
 def answer(queue, message, fds):
-    _, _, _, _, number, index, _, _ = HEADER.unpack(message[:32])
+    _, _, _, _, number, index, head_length, _ = HEADER.unpack(message[:32])
     with socket.socket(fileno=fds[0]) as client:
         path = message[32:].split()[1].decode()
         body = b"worker %d\n" % os.getpid()
@@ -167,6 +181,7 @@ def answer(queue, message, fds):
             return
         if name in Confusion.__dict__:
             confusion = Confusion(queue, client, number, index)
+            confusion.rest = message[32 + head_length:]
             confusion.written = client.send(response % (b"keep-alive", len(body), body))
             Confusion.__dict__[name](confusion)
             return

@@ -19,9 +19,9 @@ from service import (STATUS, counters, fuller, get, read_response, report, reque
 @pytest.fixture
 def start_fuller(start, stage):
     """A server whose workers speak the fuller protocol, and have said so."""
-    def begin(mode="close", **options):
+    def begin(mode="close", config="", **options):
         options = {"workers": 2, "stage": stage, **options}
-        server = start(STATUS + service(**fuller(mode, **options)), modules=["mod_status"])
+        server = start(STATUS + service(**fuller(mode, **options)) + config, modules=["mod_status"])
         wait_for_counter(server, "started", options["workers"])
         # The first request may go to a worker that has not said hello yet; the second cannot.
         server.wait_until(lambda: request(server, get("/hot/")) and
@@ -63,6 +63,24 @@ def test_what_must_not_be_repeated_is_502(start_fuller, head, body):
     status, fields, _ = request(server, head + body)
     assert status == 502 and "Connection: close" in fields
     assert counters(server)["unanswered"] == 1
+
+
+def test_a_socket_that_a_dead_worker_made_blocking_does_not_stop_the_server(start_fuller, tmp_path):
+    """A client does not read, and its socket has taken more or less of what came before the 502."""
+    (tmp_path / "502.html").write_bytes(b"x" * 300_000)
+    server = start_fuller(config=f'server.errorfile-prefix = "{tmp_path}/"\n', restart_wait=1)
+    (server.root / "file").write_bytes(b"x" * 200_000)
+    with contextlib.ExitStack() as stack:
+        for files in range(100):
+            sock = stack.enter_context(socket.socket())
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            sock.connect(("127.0.0.1", server.port))
+            sock.sendall(get("/file") * files + get("/hot/die-blocking").replace(b"GET", b"PUT"))
+            try:
+                wait_for_counter(server, "unanswered", files + 1, timeout=3)
+            except AssertionError:
+                break  # this socket has not taken all of the files
+    assert 5 < files < 99
 
 
 def test_a_request_that_kills_every_worker_ends_in_502(start_fuller):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Connections that workers give back: keep-alive goes on with lighttpd. And what workers may get
 wrong: lighttpd lives, says what was wrong, and leaks nothing."""
+import contextlib
 import os
 import resource
 import socket
@@ -9,6 +10,7 @@ import uuid
 
 import pytest
 
+import lighttpd
 from service import (HERE, STATUS, counters, fuller, get, read_response, request, service,
                      wait_for_counter)
 
@@ -138,6 +140,15 @@ def test_without_keep_alive_a_returned_connection_ends(start_return):
         assert sock.recv(1) == b""
 
 
+def test_what_follows_a_request_that_asks_for_the_end_is_not_served(start_confused):
+    """The worker has answered it, and returns the connection with what the client sent after it."""
+    server = start_confused()
+    with server.connect() as sock:
+        sock.sendall(get("/hot/kept_with_rest", "Connection: close") + get("/style.css"))
+        data = b"".join(iter(lambda: sock.recv(65536), b""))
+    assert data.count(b"HTTP/1.1 200") == 1 and b"css" not in data
+
+
 def test_conditions_hold_on_returned_connections(start, stage):
     """$SERVER["socket"] and the client's address are those of the connection."""
     server = start(STATUS + service(**fuller("return", stage=stage))
@@ -169,6 +180,8 @@ RUBBISH = {
     "stranger": "not made to that listening socket",
     "bad_index": "no such listening socket",
     "empty_memfd": "the memfd holds less",
+    "file_as_memfd": "the second file is no memfd",
+    "memfd_without_socket": "the file is no socket",
     "no_socket": "without its socket",
     "wrong_id": "without its socket",
     "rubbish_behind_a_note": "wrong magic",
@@ -204,8 +217,11 @@ def test_rubbish_is_refused_and_named(start_rubbish):
 def test_the_log_names_what_was_wrong(start, name):
     server = start(STATUS + service(bin_path=str(HERE / "rubbish_worker.py")),
                    modules=["mod_status"])
-    assert request(server, get(f"/hot/{name}"))[0] == 200
-    server.wait_for(rf'fd-transfer.server "/hot/": refused what worker \d+ sent: .*{RUBBISH[name]}')
+    with server.connect() as sock:
+        sock.sendall(get(f"/hot/{name}"))
+        assert read_response(sock)[0] == 200
+        server.wait_for(rf'fd-transfer.server "/hot/": refused what worker \d+ sent: '
+                        rf'.*{RUBBISH[name]}')
 
 
 def test_an_unknown_taken_is_harmless(start_rubbish):
@@ -361,6 +377,56 @@ def test_a_request_that_all_workers_return_ends_in_502(start_return):
         for _ in range(10):
             sock.sendall(get("/hot/"))
             assert read_response(sock)[0] == 200
+
+
+def test_a_request_that_all_workers_return_ends_though_the_connection_is_not_kept(start_return):
+    server = start_return(taken="never")
+    with server.connect() as sock:
+        sock.sendall(get("/hot/back"))
+        with pytest.raises((EOFError, ConnectionResetError)):
+            read_response(sock)
+    server.wait_for("came back unanswered again and again")
+    assert counters(server)["handed-over"] < 10
+    with server.connect() as sock:
+        for _ in range(10):
+            sock.sendall(get("/hot/") * 2)
+            data = b""
+            while data.count(b"worker ") < 2:  # each of them has come with what follows it
+                assert (more := sock.recv(65536)), data
+                data += more
+
+
+@contextlib.contextmanager
+def same_port_to_two_addresses(port):
+    """Connections that differ in the server's address only."""
+    with contextlib.ExitStack() as stack:
+        pair = [stack.enter_context(socket.socket()) for _ in range(2)]
+        own = ("127.0.0.1", 0)
+        for sock, address in zip(pair, ("127.0.0.1", "127.0.0.2")):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.settimeout(20)
+            sock.bind(own)
+            own = sock.getsockname()
+            sock.connect((address, port))
+        yield pair
+
+
+@pytest.mark.parametrize("taken", ["always", "never"])
+def test_connections_from_one_port_to_two_addresses_are_two(start_return, taken):
+    """Of a server that listens at every address (which is all loopback here)."""
+    port = lighttpd.free_port()
+    server = start_return(f'$SERVER["socket"] == "0.0.0.0:{port}" {{ }}\n', taken=taken)
+    with same_port_to_two_addresses(port) as (first, second):
+        for path in ("/hot/", "/style.css"):
+            for sock in (first, second):
+                sock.sendall(get(path))
+                assert read_response(sock)[0] == 200
+        second.sendall(get("/hot/back"))
+        with contextlib.suppress(EOFError, ConnectionResetError):
+            assert read_response(second)[0] == 502
+    now = counters(server)
+    assert now["handed-over"] < 10
+    assert now["rejected"] == 1
 
 
 def test_requests_that_come_back_once_are_answered(start_return):
