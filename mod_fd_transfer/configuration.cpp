@@ -2,6 +2,7 @@
 // Reading fd-transfer.server: every value checked when lighttpd starts, and by lighttpd -tt.
 #include "mod_fd_transfer/configuration.h"
 
+#include <ctype.h>
 #include <sys/un.h>
 
 #include <string_view>
@@ -14,6 +15,36 @@ namespace {
 
 constexpr size_t longest_socket_path = sizeof(sockaddr_un::sun_path) - 1;
 
+// Paths are matched as they are after decoding, without dot segments.
+void check_prefix(lighty::Options& options, std::string_view prefix) {
+    if (!prefix.starts_with('/'))
+        options.fail("", "the prefix does not begin with a slash",
+                     "write a URL path such as \"/hot/\"");
+    const std::string segments = std::string(prefix) + '/';
+    if (segments.find("/./") != segments.npos || segments.find("/../") != segments.npos)
+        options.fail("", "the prefix matches nothing: paths are matched without dot segments",
+                     "write the path without \".\" and \"..\"");
+    for (size_t at = 0; (at = prefix.find('%', at)) != prefix.npos; ++at)
+        if (at + 2 < prefix.size() && isxdigit(uint8_t(prefix[at + 1])) &&
+            isxdigit(uint8_t(prefix[at + 2])))
+            return options.fail("", "the prefix is percent-encoded, but paths are matched decoded",
+                                "write the characters themselves");
+}
+
+void check_external(lighty::Options& options, const Settings& settings) {
+    if (!settings.socket.starts_with('/'))
+        options.fail("socket", '"' + settings.socket + "\" is no absolute path",
+                     "write a path such as \"/run/app.handoff\"");
+    for (const char* const key :
+         {"arguments", "bin-environment", "bin-copy-environment", "working-directory", "user",
+          "limits", "start", "restart-wait", "grace"})
+        if (options.has(key))
+            options.fail(key,
+                         "is for workers that lighttpd starts; those of a \"socket\" run by "
+                         "themselves",
+                         "leave it out, or set \"bin-path\" instead of \"socket\"");
+}
+
 void read_socket(lighty::Options& options, Settings& settings) {
     settings.socket = options.text("socket");
     if (settings.spawned() == !settings.socket.empty())
@@ -23,6 +54,7 @@ void read_socket(lighty::Options& options, Settings& settings) {
     if (settings.socket.size() > longest_socket_path)
         options.fail("socket", '"' + settings.socket + "\" is too long",
                      "use a path of at most " + std::to_string(longest_socket_path) + " bytes");
+    if (!settings.spawned() && !settings.socket.empty()) check_external(options, settings);
 }
 
 void read_spawning(lighty::Options& options, Settings& settings) {
@@ -67,9 +99,7 @@ bool read_services(const array& table, log_error_st* errh, std::vector<Settings>
     const auto read = [&](std::string_view prefix, lighty::Options& options) {
         Settings settings;
         settings.prefix = prefix;
-        if (!prefix.starts_with('/'))
-            options.fail("", "the prefix does not begin with a slash",
-                         "write a URL path such as \"/hot/\"");
+        check_prefix(options, prefix);
         settings.program = lighty::read_program_options(options);
         read_socket(options, settings);
         read_stage(options, settings);

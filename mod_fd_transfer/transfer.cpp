@@ -15,14 +15,26 @@ bool Transfer::configure(server* srv, PluginData* p) {
     for (int i = 0; i < p->nconfig; ++i) {
         const config_plugin_value_t* value = p->cvlist + p->cvlist[i].v.u2[0];
         if (i == 0 && !p->cvlist[0].v.u2[1]) continue;  // nothing in the global scope
-        for (; value->k_id != -1; ++value) {
-            if (value->k_id == accesslog_format)
-                logged_ |= lighty::view(value->v.b).find("FD_TRANSFER_") != std::string_view::npos;
-            else
-                good = add_scope(srv, p->cvlist[i].k_id, *value->v.a) && good;
-        }
+        good = read_scope(srv, p->cvlist[i].k_id, value) && good;
     }
     return good;
+}
+
+bool Transfer::read_scope(server* srv, int condition, const config_plugin_value_t* value) {
+    const array* table = nullptr;
+    for (; value->k_id != -1; ++value) {
+        if (value->k_id == accesslog_format) {
+            logged_ |= lighty::view(value->v.b).find("FD_TRANSFER_") != std::string_view::npos;
+        } else if (table) {
+            lighty::report(srv->errh, "fd_transfer.services",
+                           "is another name for fd-transfer.server, and both stand in one scope",
+                           "write all services into fd-transfer.server");
+            return false;
+        } else {
+            table = value->v.a;
+        }
+    }
+    return !table || add_scope(srv, condition, *table);
 }
 
 bool Transfer::add_scope(server* srv, int condition, const array& table) {

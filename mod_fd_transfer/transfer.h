@@ -47,6 +47,7 @@ class Transfer {
         Routes<Service> routes;
     };
 
+    bool read_scope(server* srv, int condition, const config_plugin_value_t* value);
     bool add_scope(server* srv, int condition, const array& table);
 
     std::optional<ReturnedConnections> returned_;

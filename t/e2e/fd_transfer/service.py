@@ -25,10 +25,12 @@ def services(entries):
 
 
 def service(prefix="/hot/", **options):
-    """One service; `bin_path=` becomes "bin-path". The grace is short unless given: tests end."""
+    """One service; `bin_path=` becomes "bin-path". Unless it is at a socket, its worker reports, and
+    has a short grace: tests end."""
     options = {name.replace("_", "-"): value for name, value in options.items()}
-    options.setdefault("bin-path", str(REPORT))
-    options.setdefault("grace", 1)
+    if "socket" not in options:
+        options.setdefault("bin-path", str(REPORT))
+        options.setdefault("grace", 1)
     return services({prefix: options})
 
 

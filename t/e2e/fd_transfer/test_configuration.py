@@ -15,9 +15,13 @@ CASES = {
     "a directory": ({"bin_path": "/tmp"}, ["/tmp", "is not an executable file"]),
     "relative path": ({"bin_path": "worker"}, ['"worker"', "absolute path"]),
     "no workers": ({"workers": 0}, ['"workers"', '"0"', "use 1 to"]),
-    "socket path too long": ({"bin_path": "", "socket": LONG}, ["socket", LONG, "107 bytes"]),
+    "socket path too long": ({"socket": LONG}, ["socket", LONG, "107 bytes"]),
+    "relative socket path": ({"socket": "run/x"}, ["socket", '"run/x"', "absolute path"]),
+    "grace at a socket": ({"socket": "/run/x", "grace": 1}, ['"grace"', "leave it out"]),
+    "limits at a socket": ({"socket": "/run/x", "limits": {"nofile": 64}},
+                           ['"limits"', "leave it out"]),
     "neither program nor socket": ({"bin_path": ""}, ["bin-path", "is empty"]),
-    "both": ({"socket": "/run/x"}, ["bin-path", '"socket"', "both"]),
+    "both": ({"bin_path": str(REPORT), "socket": "/run/x"}, ["bin-path", '"socket"', "both"]),
     "unknown stage": ({"stage": "cooked"}, ["stage", '"cooked"', '"uri" "raw"']),
     "unknown option": ({"colour": "red"}, ['"colour"', "unknown option", '"workers"']),
     "deadline out of range": ({"deadline": 99999}, ["deadline", "99999", "use 1 to 3600"]),
@@ -51,6 +55,20 @@ def test_a_prefix_without_slash_is_named(make):
     check(make(service(prefix="hot")), ['"hot"', "slash", "/hot/"])
 
 
+@pytest.mark.parametrize("prefix, reason", [
+    ("/hot/../x/", "without dot segments"), ("/./hot", "without dot segments"),
+    ("/hot/..", "without dot segments"), ("/h%6ft/", "decoded")])
+def test_a_prefix_that_matches_nothing_is_named(make, prefix, reason):
+    check(make(service(prefix=prefix)), [f'"{prefix}"', reason])
+
+
+def test_both_names_of_the_directive_in_one_scope_are_named(make):
+    one, other = service(), service("/warm/").replace("fd-transfer.server", "fd_transfer.services")
+    check(make(one + other), ["fd_transfer.services", "fd-transfer.server", "one scope"])
+    nested = make(one + '$HTTP["host"] == "x" {\n' + other + "}\n")
+    assert nested.check_config().returncode == 0
+
+
 def test_an_entry_that_is_no_table_is_named(make):
     server = make('fd-transfer.server = ( "/hot/" => "x" )\n')
     assert server.check_config().returncode != 0
@@ -68,7 +86,7 @@ def test_a_good_configuration_passes(make):
         "/a/": {"bin-path": f"{REPORT} one two", "workers": 2, "stage": "uri",
                 "bin-environment": {"A": "1"}, "bin-copy-environment": ["PATH"],
                 "limits": {"nofile": 64}, "working-directory": "/tmp", "start": "demand"},
-        "/b/": {"socket": "/run/b.handoff", "deadline": 3}}))
+        "/b.d/..c/100%/": {"socket": "/run/b.handoff", "deadline": 3, "workers": 3}}))
     result = server.check_config()
     assert result.returncode == 0, result.stderr
     assert "fd-transfer" not in result.stderr

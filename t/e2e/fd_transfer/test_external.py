@@ -37,7 +37,7 @@ def run(tmp_path):
 
 
 def external(path, **options):
-    return service(bin_path="", socket=str(path), **options).replace('"bin-path" => "", ', "")
+    return service(socket=str(path), **options)
 
 
 def test_requests_reach_an_external_worker(start, stage, run):
