@@ -27,7 +27,7 @@ namespace {
 constexpr int listen_fds_start = 3;     // SD_LISTEN_FDS_START
 constexpr int discard_max = 64 * 1024;  // bytes of a refused request's body that are read
 constexpr int accepted_flags = SOCK_CLOEXEC | SOCK_NONBLOCK;
-constexpr time_t pause_time = 1;        // seconds, see pause()
+constexpr time_t pause_time = 1;        // seconds at least, see pause()
 constexpr std::uint32_t pause_end = 0;  // the number of that source; the others' begin with 1
 constexpr auto last_words_max = std::chrono::seconds(1);  // see ~Sources()
 
@@ -126,6 +126,8 @@ class Intake::Sources {
     Socket accept_from(const Socket& listener);
     Status accept_queue(std::uint32_t number, Source& listener);
     void pause(std::uint32_t number, Source& source);
+    void set_timer();
+    bool descriptor_is_free() const;
     void end_pause(const Socket& timer);
     Status accept_connection(const Socket& listener, Handoff& handoff);
     Status drain();
@@ -302,20 +304,32 @@ void Intake::Sources::pause(std::uint32_t number, Source& source) {
     if (sources_[pause_end].fd() < 0) return;  // nothing would end it
     source.paused = true;
     wait_for_events(number, source);
-    const itimerspec moment{.it_interval = {}, .it_value = {.tv_sec = pause_time, .tv_nsec = 0}};
-    if (!std::exchange(pausing_, true))
-        timerfd_settime(sources_[pause_end].fd(), 0, &moment, nullptr);
+    if (!std::exchange(pausing_, true)) set_timer();
     errno = error;
 }
 
+void Intake::Sources::set_timer() {
+    const itimerspec moment{.it_interval = {}, .it_value = {.tv_sec = pause_time, .tv_nsec = 0}};
+    timerfd_settime(sources_[pause_end].fd(), 0, &moment, nullptr);
+}
+
+bool Intake::Sources::descriptor_is_free() const {
+    return Socket(fcntl(epoll_.fd(), F_DUPFD_CLOEXEC, 0)).fd() >= 0;
+}
+
+// Not before there is a descriptor: what is received without one comes to nothing, but for the end
+// of a queue.
 void Intake::Sources::end_pause(const Socket& timer) {
     std::uint64_t times;
     (void)!read(timer.fd(), &times, sizeof times);
+    const bool is_free = descriptor_is_free();
     pausing_ = false;
     for (auto& [number, source] : sources_) {
-        source.paused = false;
+        source.paused = source.paused && !is_free && !(source.queue && source.queue->has_ended());
+        pausing_ = pausing_ || source.paused;
         wait_for_events(number, source);
     }
+    if (pausing_) set_timer();
 }
 
 Status Intake::Sources::accept_connection(const Socket& listener, Handoff& handoff) {

@@ -114,7 +114,7 @@ const char* text(Status status) {
             return passing_error_text(PassingError::truncated_data);
         case Status::truncated_fds:
             return "no file descriptor is free (raise RLIMIT_NOFILE, or serve fewer clients at "
-                   "once); nothing is received for a second";
+                   "once); nothing is received until one is, for a second at least";
         case Status::short_memfd:
             return "the memfd holds less than the record says";
         case Status::not_for_workers:
@@ -206,6 +206,12 @@ void Queue::flush() {
         unsent_data_ -= data.size();
         unsent_.erase(unsent_.begin(), unsent_.begin() + std::ptrdiff_t(count));
     }
+}
+
+bool Queue::has_ended() const {
+    char first;
+    const ssize_t size = recv(fd(), &first, sizeof first, MSG_PEEK | MSG_DONTWAIT);
+    return size == 0 || (size < 0 && errno != EAGAIN && errno != EINTR);
 }
 
 Status Queue::receive(Handoff& handoff) {

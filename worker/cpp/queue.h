@@ -26,6 +26,8 @@ class Queue {
     // "This process says taken." Once per process, before the first receive().
     void hello();
     Status receive(Handoff& handoff);
+    // Whether receive() would say `drained`. Receives nothing.
+    bool has_ended() const;
     // True if receive() has something that came with what it returned last.
     bool has_more() const { return !reader_.done(); }
     void taken(Ticket& ticket);

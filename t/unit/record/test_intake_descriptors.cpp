@@ -8,20 +8,30 @@
 
 namespace {
 
-// Receives while no more descriptors than these are free.
+// While it lives, no more descriptors than these are free.
+class FewDescriptors {
+  public:
+    explicit FewDescriptors(int free = 0) {
+        const int next = dup(2);
+        close(next);
+        getrlimit(RLIMIT_NOFILE, &old_limit_);
+        const rlimit limit = {rlim_t(next + free), old_limit_.rlim_max};
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+    ~FewDescriptors() {
+        const int error = errno;
+        setrlimit(RLIMIT_NOFILE, &old_limit_);
+        errno = error;
+    }
+
+  private:
+    rlimit old_limit_;
+};
+
 Status receive_without_descriptors(Intake& intake, int free = 0) {
-    const int next = dup(intake.fd());
-    close(next);
-    rlimit old_limit, limit;
-    getrlimit(RLIMIT_NOFILE, &old_limit);
-    limit = {rlim_t(next + free), old_limit.rlim_max};
-    setrlimit(RLIMIT_NOFILE, &limit);
+    const FewDescriptors few(free);
     Handoff handoff;
-    const Status status = intake.receive(handoff);
-    const int error = errno;
-    setrlimit(RLIMIT_NOFILE, &old_limit);
-    errno = error;
-    return status;
+    return intake.receive(handoff);
 }
 
 START_TEST(without_descriptors_a_connection_is_closed_and_wakes_nobody_for_ever) {
@@ -135,6 +145,41 @@ START_TEST(the_ends_of_queues_that_rest_are_seen_afterwards) {
 }
 END_TEST
 
+START_TEST(a_queue_rests_until_a_descriptor_is_free) {
+    Pair queue(SOCK_SEQPACKET);
+    Intake intake;
+    ck_assert(intake.add(std::move(queue.theirs)) == Status::ok);
+    const Socket client = hand_over(queue.ours.fd());
+    ck_assert(receive_without_descriptors(intake) == Status::truncated_fds);
+    const Socket next = hand_over(queue.ours.fd());
+    Handoff handoff;
+    {
+        const FewDescriptors none;
+        ck_assert(readable(intake.fd(), 20000));  // to look for one
+        ck_assert(intake.receive(handoff) == Status::empty);
+        ck_assert(!readable(intake.fd()));
+    }
+    ck_assert(readable(intake.fd(), 20000));
+    ck_assert(intake.receive(handoff) == Status::ok);
+    ck_assert(handoff.head() == request);
+}
+END_TEST
+
+START_TEST(the_end_of_a_queue_needs_no_descriptor) {
+    Pair queue(SOCK_SEQPACKET);
+    dup2(queue.theirs.fd(), 0);
+    queue.theirs.close();
+    Intake intake;
+    const Socket client = hand_over(queue.ours.fd());
+    ck_assert(receive_without_descriptors(intake) == Status::truncated_fds);
+    queue.ours.close();
+    const FewDescriptors none;
+    ck_assert(readable(intake.fd(), 20000));
+    Handoff handoff;
+    ck_assert(intake.receive(handoff) == Status::drained);
+}
+END_TEST
+
 START_TEST(without_a_descriptor_for_the_memfd_a_request_is_refused) {
     Pair queue(SOCK_SEQPACKET), connection(SOCK_STREAM);
     Intake intake;
@@ -165,6 +210,7 @@ int main() {
          without_descriptors_a_server_waits_and_wakes_nobody_for_ever,
          without_descriptors_a_request_goes_back_and_the_queue_rests,
          a_queue_that_rests_tells_what_there_is_to_tell, a_queue_that_rests_ends_with_the_drain,
-         the_ends_of_queues_that_rest_are_seen_afterwards,
+         the_ends_of_queues_that_rest_are_seen_afterwards, a_queue_rests_until_a_descriptor_is_free,
+         the_end_of_a_queue_needs_no_descriptor,
          without_a_descriptor_for_the_memfd_a_request_is_refused});
 }

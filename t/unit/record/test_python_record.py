@@ -20,7 +20,7 @@ from fdworker import HandoffListener, HandoffQueue, QueueClosed, Reason, RecordE
 from fdworker.aio import Intake
 from fdworker.queue import UNSENT_MAX
 from fdworker.record import MESSAGE_MAX, Flag, Kind, Record, decode, encode
-from fdworker.sources import PAUSE, Sources
+from fdworker.sources import PAUSE, Sources, may_go_on
 
 REQUEST = b"GET /hot/ HTTP/1.1\r\nHost: a\r\n\r\n"
 GOOD = Record(Kind.REQUEST, 0, 7, 3, len(REQUEST), len(REQUEST))
@@ -311,6 +311,21 @@ def test_without_a_descriptor_for_a_memfd_a_socket_is_not_given_back(bench):
         with few_descriptors():
             assert not handoff.give_back(b"x" * 65537)
         assert handoff.give_back(b"x" * 65537)
+
+
+def test_a_queue_rests_until_a_descriptor_is_free_or_it_ends(bench):
+    with few_descriptors():
+        assert not may_go_on(bench.queue)
+        bench.send(encode(GOOD) + REQUEST, [bench.accepted.fileno()])
+        assert not may_go_on(bench.queue)  # it would come to nothing
+    assert may_go_on(bench.queue)
+    with bench.queue.receive() as handoff:
+        assert handoff.data == REQUEST
+    bench.server.close()
+    with few_descriptors():
+        assert may_go_on(bench.queue)
+        with pytest.raises(QueueClosed):
+            bench.queue.receive()
 
 
 def test_a_queue_that_rests_is_not_read_before_its_time(bench):

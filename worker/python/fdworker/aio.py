@@ -10,7 +10,7 @@ from typing import Awaitable, Callable
 
 from .queue import Handoff, HandoffQueue, QueueClosed
 from .record import Reason, RecordError
-from .sources import PAUSE, HandoffListener, Sources, find_sources
+from .sources import PAUSE, HandoffListener, Sources, find_sources, may_go_on
 
 log = logging.getLogger("fdworker")
 Handler = Callable[[Handoff, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -38,7 +38,7 @@ class Intake:
             self._add(sources.queue)
 
     def _watch(self, source: HandoffQueue | HandoffListener) -> None:
-        if source in self._resting or source.fileno() < 0:  # closed by stop()
+        if source in self._resting:
             return
         if isinstance(source, HandoffListener):
             self._loop.add_reader(source.fileno(), self._accept, source)
@@ -52,8 +52,13 @@ class Intake:
         self._loop.call_later(PAUSE, self._end_rest, source)
 
     def _end_rest(self, source: HandoffQueue | HandoffListener) -> None:
-        self._resting.discard(source)
-        self._watch(source)
+        if source.fileno() < 0:  # closed by stop()
+            return
+        if may_go_on(source):
+            self._resting.discard(source)
+            self._watch(source)
+        else:
+            self._loop.call_later(PAUSE, self._end_rest, source)
 
     def _accept(self, listener: HandoffListener) -> None:
         try:

@@ -14,7 +14,7 @@ from typing import Callable
 
 from .queue import Handoff, HandoffQueue, QueueClosed
 from .record import Reason, RecordError
-from .sources import PAUSE, HandoffListener, find_sources
+from .sources import PAUSE, HandoffListener, find_sources, may_go_on
 
 log = logging.getLogger("fdworker")
 Handler = Callable[[Handoff], None]
@@ -66,9 +66,8 @@ class Loop:
                 pause = max(0.0, self._pause_end - time.monotonic()) if self._paused else None
                 for key, _ in self._selector.select(pause):
                     self._ready(key.data)
-                if time.monotonic() >= self._pause_end:
-                    while self._paused:
-                        self._watch(self._paused.pop())
+                if self._paused and time.monotonic() >= self._pause_end:
+                    self._end_pause()
         finally:
             signal.signal(signal.SIGTERM, old_handler)
             signal.set_wakeup_fd(old_wakeup)
@@ -94,6 +93,12 @@ class Loop:
             self._pause_end = time.monotonic() + PAUSE
         self._selector.unregister(source)
         self._paused.append(source)
+
+    def _end_pause(self) -> None:
+        self._pause_end = time.monotonic() + PAUSE
+        for source in list(filter(may_go_on, self._paused)):
+            self._paused.remove(source)
+            self._watch(source)
 
     def _accept(self, listener: HandoffListener) -> None:
         try:

@@ -138,6 +138,15 @@ class HandoffQueue:
         """Tells the server that this process will say `taken`. To be called once, at the start."""
         self.tell(Record(Kind.HELLO))
 
+    def has_ended(self) -> bool:
+        """Whether receive() would raise QueueClosed. Receives nothing."""
+        try:
+            return not self._sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except (BlockingIOError, InterruptedError):
+            return False
+        except OSError:
+            return True
+
     def receive(self) -> Handoff | None:
         """The next hand-off; None if there is none now (a sibling was faster).
 

@@ -67,7 +67,7 @@ TEXTS = {
     Reason.TOO_MANY_FDS: "record came with more file descriptors than it needs",
     Reason.TRUNCATED_DATA: "message is longer than the largest record",
     Reason.TRUNCATED_FDS: "no file descriptor is free (raise RLIMIT_NOFILE, or serve fewer clients "
-    "at once); nothing is received for a second",
+    "at once); nothing is received until one is, for a second at least",
     Reason.SHORT_MEMFD: "the memfd holds less than the record says",
     Reason.NOT_FOR_WORKERS: "record is of a kind that only a worker sends",
     Reason.NOT_A_SOCKET: "the record's file descriptor is no stream socket",
