@@ -19,7 +19,7 @@ import pytest
 from fdworker import HandoffListener, HandoffQueue, QueueClosed, Reason, RecordError, passing
 from fdworker.aio import Intake
 from fdworker.queue import UNSENT_MAX
-from fdworker.record import MESSAGE_MAX, Flag, Kind, Record, decode, encode
+from fdworker.record import MESSAGE_MAX, Flag, Kind, Record, decode, encode, split
 from fdworker.sources import PAUSE, Sources, may_go_on
 
 REQUEST = b"GET /hot/ HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -311,6 +311,16 @@ def test_without_a_descriptor_for_a_memfd_a_socket_is_not_given_back(bench):
         with few_descriptors():
             assert not handoff.give_back(b"x" * 65537)
         assert handoff.give_back(b"x" * 65537)
+
+
+def test_a_message_is_split_into_its_records():
+    notes = [encode(Record(Kind.HELLO)), encode(Record(Kind.TAKEN, id=1)),
+             encode(Record(Kind.RETURN, Flag.WITHOUT_SOCKET, 2, 0, 0, 3)) + b"abc",
+             encode(Record(Kind.RETURN, Flag.IN_MEMFD, 3, 0, 0, 70000)), encode(GOOD) + REQUEST]
+    assert list(split(b"".join(notes))) == notes
+    assert list(split(notes[0] + b"x")) == [notes[0], b"x"]
+    assert list(split(encode(GOOD) + b"x")) == [encode(GOOD) + b"x"]
+    assert list(split(b"")) == [b""]
 
 
 def test_a_queue_rests_until_a_descriptor_is_free_or_it_ends(bench):

@@ -25,7 +25,18 @@ from collections import deque
 from typing import Iterable
 
 from . import passing
-from .record import INLINE_MAX, Flag, Kind, Record, RecordError, decode, encode
+from .record import (
+    INLINE_MAX,
+    Flag,
+    Kind,
+    Reason,
+    Record,
+    RecordError,
+    decode,
+    encode,
+    read,
+    split,
+)
 
 HEAD_MAX = 1 << 20  # bytes
 HEAD_TIMEOUT = 30.0  # seconds
@@ -131,7 +142,7 @@ class Front:
                 if not message and not fds:
                     break
                 with fds:
-                    self._note(decode(message, len(fds)), message, fds, sender)
+                    self._notes(message, fds, sender)
         except RecordError as error:
             say(f"a worker sent rubbish: {error}")
         except BlockingIOError:
@@ -145,13 +156,22 @@ class Front:
         self._loop.remove_reader(self._queue)
         self.workers_gone.set()
 
-    def _note(self, record: Record, message: bytes, fds: passing.Fds, sender: int) -> None:
+    def _notes(self, message: bytes, fds: passing.Fds, sender: int) -> None:
+        for note in split(message):
+            count = read(note).fds_expected
+            with passing.Fds(fds[:count]) as its_fds:
+                del fds[:count]
+                self._note(decode(note, len(its_fds)), note, its_fds, sender)
+        if fds:
+            raise RecordError(Reason.TOO_MANY_FDS)
+
+    def _note(self, record: Record, note: bytes, fds: passing.Fds, sender: int) -> None:
         duplicate = self._duplicates.pop(record.id, None)
         if record.kind == Kind.HELLO:
             self._said_hello = True
             say(f"worker {sender} says hello")
         elif record.kind == Kind.RETURN:
-            data = message[32:]
+            data = note[32:]
             if record.in_memfd:
                 data = passing.memfd_data(fds[1], record.data_length)
             if record.without_socket:

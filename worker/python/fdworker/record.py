@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 import struct
 from dataclasses import dataclass
+from typing import Iterator
 
 HEADER = struct.Struct("<4sBBHQIIQ")
 MAGIC = b"LFDT"
@@ -138,6 +139,19 @@ def decode(message: bytes, fd_count: int) -> Record:
     if fd_count > record.fds_expected:
         raise RecordError(Reason.TOO_MANY_FDS)
     return record
+
+
+def split(message: bytes) -> Iterator[bytes]:
+    """The records of a message that may hold several, none of them judged yet."""
+    while True:
+        size = len(message)
+        if size >= HEADER.size:
+            _, _, _, flags, _, _, _, length = HEADER.unpack_from(message)
+            size = min(size, HEADER.size + (0 if flags & Flag.IN_MEMFD else length))
+        yield message[:size]
+        message = message[size:]
+        if not message:
+            return
 
 
 def read(message: bytes) -> Record:
