@@ -25,6 +25,7 @@ from collections import deque
 from typing import Iterable
 
 from . import passing
+from .queue import UNAVAILABLE
 from .record import (
     INLINE_MAX,
     Flag,
@@ -43,10 +44,6 @@ HEAD_TIMEOUT = 30.0  # seconds
 NOT_HANDED_OVER = (
     b"HTTP/1.1 404 Not Found\r\nContent-Type: text/plain\r\nContent-Length: 36\r\n\r\n"
     b"fdworker-cat: outside of the prefix\n"
-)
-QUEUE_FULL = (
-    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\n"
-    b"Content-Length: 0\r\n\r\n"
 )
 
 
@@ -122,7 +119,7 @@ class Front:
             self._backlog.popleft()
             if late:
                 with contextlib.suppress(OSError):
-                    client.send(QUEUE_FULL)
+                    client.send(UNAVAILABLE)
             elif record.flags & Flag.WANTS_TAKEN:
                 self._duplicates[record.id] = client
                 continue
