@@ -44,11 +44,14 @@ size_t length_of(const chunk* c) { return buffer_clen(c->mem) - static_cast<size
 // lighttpd puts as much into one of its small buffers, with the byte that ends a string.
 constexpr size_t small_piece = 8191;
 
+// So that each buffer is full before the next one is begun.
 void append_in_small_pieces(chunkqueue* queue, const chunk* c) {
-    const std::string_view bytes(c->mem->ptr + c->offset, length_of(c));
-    for (size_t at = 0; at < bytes.size(); at += small_piece) {
-        const std::string_view piece = bytes.substr(at, small_piece);
+    std::string_view bytes(c->mem->ptr + c->offset, length_of(c));
+    while (!bytes.empty()) {
+        const size_t room = queue->last ? buffer_string_space(queue->last->mem) : 0;
+        const auto piece = bytes.substr(0, room ? std::min(room, small_piece) : small_piece);
         chunkqueue_append_mem(queue, piece.data(), piece.size());
+        bytes.remove_prefix(piece.size());
     }
 }
 

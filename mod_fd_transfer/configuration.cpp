@@ -15,15 +15,16 @@ namespace {
 
 constexpr size_t longest_socket_path = sizeof(sockaddr_un::sun_path) - 1;
 
-// Paths are matched as they are after decoding, without dot segments.
+// Paths are matched as they are after decoding, without empty segments and dot segments.
 void check_prefix(lighty::Options& options, std::string_view prefix) {
     if (!prefix.starts_with('/'))
         options.fail("", "the prefix does not begin with a slash",
                      "write a URL path such as \"/hot/\"");
-    const std::string segments = std::string(prefix) + '/';
-    if (segments.find("/./") != segments.npos || segments.find("/../") != segments.npos)
-        options.fail("", "the prefix matches nothing: paths are matched without dot segments",
-                     "write the path without \".\" and \"..\"");
+    for (const std::string segment : {"//", "/./", "/../"})
+        if (prefix.find(segment) != prefix.npos)
+            options.fail("",
+                         "the prefix matches nothing: paths are matched without \"" + segment + '"',
+                         "write \"/\" in its place");
     for (size_t at = 0; (at = prefix.find('%', at)) != prefix.npos; ++at)
         if (at + 2 < prefix.size() && isxdigit(uint8_t(prefix[at + 1])) &&
             isxdigit(uint8_t(prefix[at + 2])))

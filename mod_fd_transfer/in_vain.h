@@ -22,6 +22,8 @@ class ReturnsInVain {
         return ++series.times;
     }
 
+    bool contains(uintptr_t connection) const { return series_.contains(connection); }
+
     // To be called once a second.
     void trigger(int64_t now) {
         std::erase_if(series_, [now](const auto& e) { return e.second.last + memory < now; });

@@ -11,13 +11,19 @@ namespace {
 
 constexpr int most_replies_at_once = 256;  // then other connections have their turn
 
-// A worker that ends returns what it has not begun; several may, one after the other.
-constexpr unsigned most_returns_in_vain = 3;
+// A worker that ends, or is short of descriptors, returns what it has not begun. Each of them may,
+// and then some more.
+constexpr unsigned more_returns_than_workers = 2;
+
+constexpr const char* goes_round_text =
+    "a request came back unanswered again and again (do the workers know this prefix?); it ends "
+    "here";
 
 uint8_t buffer[process::handoff_message_max];
 
 // What is wrong with it, or nullptr. Other files might take their time to be read.
 const char* read_memfd(int memfd, uint64_t size, std::string& data) {
+    if (memfd < 0) return process::passing_error_text(process::PassingError::truncated_fds);
     if (fcntl(memfd, F_GET_SEALS) < 0) return "the second file is no memfd";
     data.resize(size_t(size));
     return pread(memfd, data.data(), data.size(), 0) == ssize_t(data.size())
@@ -135,8 +141,10 @@ const char* Service::take_back(const process::HandoffRecord& record,
     std::string from_memfd;
     if (record.in_memfd()) {
         const size_t memfd = reader.first_fd() + 1;
-        if (const char* const fault = read_memfd(fds[memfd], record.data_length, from_memfd))
+        if (const char* const fault = read_memfd(fds[memfd], record.data_length, from_memfd)) {
+            if (kept) recovery_.let_go(*recovery_.hear_of(record.id));
             return fault;
+        }
         unread = bytes(from_memfd);
     }
     return kept ? take_kept_back(*recovery_.hear_of(record.id), unread)
@@ -148,8 +156,7 @@ const char* Service::take_kept_back(Pending& own, std::span<const uint8_t> unrea
     const bool answered = unread.empty() || has_written(socket, own.untaken.before);
     if (!answered && goes_round(socket)) {
         recovery_.refuse(own);
-        return "a request came back unanswered again and again (do the workers know this prefix?); "
-               "it is answered 502";
+        return goes_round_text;
     }
     go_on(own, unread, answered);
     return nullptr;
@@ -157,9 +164,7 @@ const char* Service::take_kept_back(Pending& own, std::span<const uint8_t> unrea
 
 const char* Service::adopt(uint32_t socket_index, std::span<const uint8_t> unread,
                            process::FileDescriptor client) {
-    if (!unread.empty() && goes_round(client.get()))
-        return "a request came back unanswered again and again (do the workers know this prefix?); "
-               "its connection is closed";
+    if (!unread.empty() && goes_round(client.get())) return goes_round_text;
     const char* const fault = returned_.adopt(srv_, socket_index, unread, std::move(client));
     if (!fault) ++statistics_[Statistics::returned];
     return fault;
@@ -168,8 +173,10 @@ const char* Service::adopt(uint32_t socket_index, std::span<const uint8_t> unrea
 // Whether a connection comes back with a request that nobody answers.
 bool Service::goes_round(int socket) {
     const std::optional<Progress> progress = progress_of(socket);
-    return progress && in_vain_.count(identity_of(socket), progress->written, log_monotonic_secs) >
-                           most_returns_in_vain;
+    const uintptr_t identity = identity_of(socket);
+    return progress && identity &&
+           in_vain_.count(identity, progress->written, log_monotonic_secs) >
+               settings_.workers + more_returns_than_workers;
 }
 
 // One line a second at most: a worker that sends rubbish does not send it once.

@@ -116,7 +116,7 @@ void ReturnedConnections::remember(connection* con) {
     void*& context = con->plugin_ctx[plugin_id_];
     if (context) return;
     const uintptr_t identity = identity_of(con->fd);
-    identities_.insert(identity);
+    if (identity) identities_.insert(identity);
     context = reinterpret_cast<void*>(identity);
 }
 

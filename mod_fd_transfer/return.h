@@ -24,8 +24,8 @@ void resume(request_st* r, std::span<const uint8_t> unread, bool answered);
 // Workers may have made it blocking. False if that cannot be undone.
 bool make_non_blocking(int socket);
 
-// A number that only this connection has, and never 0: the kernel's (SO_COOKIE), as far as it fits
-// a pointer.
+// A number that only this connection has: the kernel's (SO_COOKIE), as far as it fits a pointer.
+// 0: not known.
 uintptr_t identity_of(int socket);
 
 // Connections that workers have had, and that the server has now: a worker that returns one of them

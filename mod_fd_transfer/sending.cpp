@@ -123,10 +123,13 @@ void Service::send_lost() {
 // --- together ---
 
 // What may not be repeated must not share the fate of others: if it is in no worker's hand, the
-// queue keeps it, whoever dies.
+// queue keeps it, whoever dies. What has come back was perhaps one too many of those that came
+// together.
 void Service::put_off(Pending& pending) {
     pending.state = Pending::State::put_off;
-    if (repeatable(pending.request)) put_off_.push_back(&pending);
+    const bool came_back =
+        !in_vain_.empty() && in_vain_.contains(identity_of(pending.request->con->fd));
+    if (repeatable(pending.request) && !came_back) put_off_.push_back(&pending);
 }
 
 // Each worker gets its share: what one has received, the others cannot take.

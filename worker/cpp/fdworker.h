@@ -104,7 +104,8 @@ enum class Delivery : std::uint8_t {
 //
 // Where no descriptor is free for a client's socket, the request goes back to the server, for a
 // sibling or for later. receive() says so once (`truncated_fds`), and takes nothing more from that
-// queue for a second. What cannot go back, its data being in a memfd, is refused with 503, or ends.
+// queue until one is free, about a second at least. What cannot go back, its data being in a memfd,
+// is refused with 503, or ends.
 class Intake {
   public:
     // Finds fd 0, LISTEN_FDS and SIGTERM. To be made before threads start. All workers of a service

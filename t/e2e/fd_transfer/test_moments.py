@@ -118,7 +118,7 @@ def test_one_worker_dies_and_another_shuts_the_queue_down(start_keeping):
         os.kill(dies, signal.SIGSTOP)
         os.kill(shuts, signal.SIGCONT)
         at_the_second()  # so that no timer comes between
-        sock.sendall(get("/hot/pause/0.3/shut"))
+        sock.sendall(get("/hot/pause/0.6/shut"))
         wait_for_counter(server, "untaken", 2)
         stop(server)
         os.kill(dies, signal.SIGKILL)

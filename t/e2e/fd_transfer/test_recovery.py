@@ -77,10 +77,10 @@ def test_a_socket_that_a_dead_worker_made_blocking_does_not_stop_the_server(star
             sock.connect(("127.0.0.1", server.port))
             sock.sendall(get("/file") * files + get("/hot/die-blocking").replace(b"GET", b"PUT"))
             try:
-                wait_for_counter(server, "unanswered", files + 1, timeout=3)
+                wait_for_counter(server, "unanswered", files + 1, timeout=6)
             except AssertionError:
                 break  # this socket has not taken all of the files
-    assert 5 < files < 99
+    assert 0 < files < 99
 
 
 def test_a_request_that_kills_every_worker_ends_in_502(start_fuller):

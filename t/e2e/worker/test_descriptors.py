@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """A worker that has run out of file descriptors: what it cannot receive goes back to the server, for
 a sibling or for later, and no client waits in vain."""
+import contextlib
 import select
 import socket
 
@@ -113,7 +114,7 @@ def test_sigterm_ends_a_worker_that_waits_for_descriptors(front, sample):
 
 
 @every_worker
-def test_a_worker_that_waits_for_descriptors_sees_the_end_of_the_queue(tmp_path, sample):
+def test_a_worker_that_has_waited_for_descriptors_sees_the_end_of_the_queue(tmp_path, sample):
     one = fronts.Cat(tmp_path, samples.command(sample), workers=1)
     [worker] = all_workers(one, 1)
     warm_up(one, worker)
@@ -138,6 +139,34 @@ def test_what_came_together_is_answered_with_the_descriptors_there_are(front, sa
         if free:
             assert all(map(is_answered, clients[:free]))
     assert all(map(is_answered, clients[free:]))
+
+
+@behind_lighttpd
+@pytest.mark.parametrize("sample", BATCHES)
+def test_what_came_together_is_answered_though_there_are_never_enough(front, sample):
+    one = front(sample, workers=1)
+    [worker] = all_workers(one, 1)
+    warm_up(one, worker)
+    with fronts.few_descriptors(worker, 4):
+        with fronts.stopped(one.server.pid):
+            clients = [ask(one) for _ in range(50)]
+        assert all(map(is_answered, clients))
+
+
+@behind_lighttpd
+@pytest.mark.parametrize("sample", ["epoll", "asyncio"])
+def test_the_one_that_has_descriptors_answers_all(front, sample):
+    """Though each of the others has taken the request before, and returned it."""
+    one = front(sample, workers=5)
+    rich, *poor = all_workers(one, 5)
+    with contextlib.ExitStack() as stack:
+        for worker in poor:
+            stack.enter_context(fronts.few_descriptors(worker))
+        with fronts.stopped(rich):
+            client = ask(one)
+            fronts.wait_until(lambda: one.worker_output().count(SAID) >= len(poor), "complaints")
+        assert is_answered(client)
+        assert all(map(is_answered, [ask(one) for _ in range(50)]))
 
 
 @every_worker

@@ -1,32 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // libfdworker's Intake without descriptors (RLIMIT_NOFILE): nobody is forgotten, nothing spins.
-#include <errno.h>
 #include <signal.h>
-#include <sys/resource.h>
 
+#include "t/unit/record/few_descriptors.h"
 #include "t/unit/record/intake_bench.h"
 
 namespace {
-
-// While it lives, no more descriptors than these are free.
-class FewDescriptors {
-  public:
-    explicit FewDescriptors(int free = 0) {
-        const int next = dup(2);
-        close(next);
-        getrlimit(RLIMIT_NOFILE, &old_limit_);
-        const rlimit limit = {rlim_t(next + free), old_limit_.rlim_max};
-        setrlimit(RLIMIT_NOFILE, &limit);
-    }
-    ~FewDescriptors() {
-        const int error = errno;
-        setrlimit(RLIMIT_NOFILE, &old_limit_);
-        errno = error;
-    }
-
-  private:
-    rlimit old_limit_;
-};
 
 Status receive_without_descriptors(Intake& intake, int free = 0) {
     const FewDescriptors few(free);

@@ -5,7 +5,6 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -14,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "t/unit/record/few_descriptors.h"
 #include "worker/cpp/queue.h"
 
 // clang-format off: check.h defines fail() as a macro, so it comes after the C++ headers.
@@ -296,19 +296,6 @@ START_TEST(where_the_next_record_begins_is_lost_and_so_is_the_rest) {
     bench.good_one_arrives();
 }
 END_TEST
-
-// No more descriptors than `more` above those that are open, as long as it lives.
-struct FewDescriptors {
-    explicit FewDescriptors(int more) {
-        const int next = dup(0);
-        close(next);
-        getrlimit(RLIMIT_NOFILE, &old);
-        const rlimit few = {rlim_t(next + more), old.rlim_max};
-        setrlimit(RLIMIT_NOFILE, &few);
-    }
-    ~FewDescriptors() { setrlimit(RLIMIT_NOFILE, &old); }
-    rlimit old;
-};
 
 START_TEST(sockets_that_find_no_descriptor_are_asked_for_again) {
     Bench bench(Delivery::batches);

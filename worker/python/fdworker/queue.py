@@ -30,6 +30,7 @@ from .record import (
     read,
 )
 
+DISCARD_MAX = 65536  # bytes of a refused request's body that are read
 UNSENT_MAX = 1 << 20  # bytes of notes kept while the server does not read; the oldest are dropped
 UNAVAILABLE = (
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\n"
@@ -180,6 +181,8 @@ class HandoffQueue:
         if record.in_memfd and fds:
             with self._adopt(record, fds, b"") as handoff, contextlib.suppress(OSError):
                 handoff.sock.send(UNAVAILABLE)
+                # Closing with unread bytes would send a reset, which may overtake the response.
+                handoff.sock.recv(DISCARD_MAX)
         elif wants_taken and record.in_memfd:
             self.tell(Record(Kind.TAKEN, id=record.id))
         elif wants_taken:

@@ -47,7 +47,12 @@ class HandoffListener:
 
 
 def may_go_on(source: HandoffQueue | HandoffListener) -> bool:
-    """Whether a pause may end: there is a descriptor, or the end of a queue, which needs none."""
+    """Whether a pause may end: there is a descriptor, or the end of a queue, which needs none.
+
+    Tells meanwhile what had no room before.
+    """
+    if isinstance(source, HandoffQueue):
+        source.flush()
     try:
         os.close(os.open("/", os.O_PATH))
     except OSError:
