@@ -111,10 +111,9 @@ def test_one_worker_dies_and_another_shuts_the_queue_down(start_keeping):
     server = start_keeping(workers=2)
     dies, shuts = workers()
     with server.connect() as lost, server.connect() as sock:
-        idle = len(processes.fds(dies))
         os.kill(shuts, signal.SIGSTOP)
         lost.sendall(get("/hot/collect"))
-        server.wait_until(lambda: len(processes.fds(dies)) > idle, "the request to be received")
+        server.wait_until(lambda: processes.connections(dies), "the request to be received")
         os.kill(dies, signal.SIGSTOP)
         os.kill(shuts, signal.SIGCONT)
         at_the_second()  # so that no timer comes between
