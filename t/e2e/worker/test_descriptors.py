@@ -82,7 +82,7 @@ def test_a_request_is_answered_as_soon_as_descriptors_are_free(front, sample):
     assert all(map(is_answered, clients))
 
 
-@behind_lighttpd
+@pytest.mark.parametrize("front", ["lighttpd-uri"], indirect=True)
 @every_worker
 def test_until_descriptors_are_free_it_waits_and_keeps_nobody_busy(front, sample):
     one = front(sample, workers=1)
@@ -92,7 +92,7 @@ def test_until_descriptors_are_free_it_waits_and_keeps_nobody_busy(front, sample
     with fronts.few_descriptors(worker):
         client = ask(one)
         wait_for_complaint(one)
-        assert not select.select([client], [], [], 3.5)[0]
+        assert not select.select([client], [], [], 2.5)[0]
     assert is_answered(client)
     assert processes.cpu(worker) - before < 1
     assert one.worker_output().count(SAID) == 1
