@@ -68,6 +68,16 @@ inline std::string_view client_address(const request_st* r) {
     return of(r);
 }
 
+inline const sock_addr& client_sock_addr(const request_st* r) {
+    const auto of = [](const auto* request) -> const sock_addr& {
+        if constexpr (requires { request->dst_addr; })
+            return *static_cast<const sock_addr*>(request->dst_addr);
+        else
+            return request->con->dst_addr;
+    };
+    return of(r);
+}
+
 // Whether the server has begun to stop, or to re-read its configuration: it waits only for the
 // connections that are open.
 bool is_stopping(const server* srv);

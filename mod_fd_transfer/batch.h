@@ -16,7 +16,8 @@ class Batch {
     size_t size() const { return count_; }
     // Adds a request with the client's socket, which stays the caller's. False if it has no room
     // in the message; then nothing has happened.
-    bool add(process::HandoffRecord record, std::span<const uint8_t> data, int client);
+    bool add(process::HandoffRecord record, std::span<const uint8_t> data,
+             std::span<const uint8_t> fields, int client);
     // All of them, or none. would_block: the queue is full, or the batch empty.
     process::PassingError send(const Channel& channel) const;
 

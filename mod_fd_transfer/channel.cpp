@@ -66,12 +66,13 @@ Channel Channel::connect(const char* path, int queue_bytes) {
 }
 
 process::PassingError Channel::send(process::HandoffRecord record, std::span<const uint8_t> data,
-                                    int client) const {
+                                    std::span<const uint8_t> fields, int client) const {
     uint8_t header[process::handoff_header_size];
-    record.data_length = data.size();
+    record.data_length = uint32_t(data.size());
+    record.fields_length = uint32_t(fields.size());
     if (data.size() <= process::handoff_inline_max) {
         process::encode_handoff(record, header);
-        const auto error = process::send_message(ours_.get(), header, data, {&client, 1});
+        const auto error = process::send_message(ours_.get(), header, data, {&client, 1}, fields);
         // A message that the whole queue would not hold is refused for ever.
         if (error == process::PassingError::none || errno != EMSGSIZE) return error;
     }
@@ -80,7 +81,7 @@ process::PassingError Channel::send(process::HandoffRecord record, std::span<con
     record.flags |= process::handoff_in_memfd;
     process::encode_handoff(record, header);
     const int fds[] = {client, memfd.get()};
-    return process::send_message(ours_.get(), header, {}, fds);
+    return process::send_message(ours_.get(), header, {}, fds, fields);
 }
 
 int Channel::queued_bytes() const {

@@ -35,7 +35,7 @@ class Channel {
     // Sends a request with the client's socket, which stays the caller's. Data that are too many
     // for a message travel in a memfd. would_block: the queue is full.
     process::PassingError send(process::HandoffRecord record, std::span<const uint8_t> data,
-                               int client) const;
+                               std::span<const uint8_t> fields, int client) const;
 
     // Bytes that no worker has received yet, as the kernel counts them (with its overhead).
     // 0: everything has been received.

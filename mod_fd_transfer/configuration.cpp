@@ -71,8 +71,8 @@ void read_bounds(lighty::Options& options, Settings& settings) {
     settings.deadline = options.number("deadline", 1, 3600, 10);
     settings.retry_after = options.number("retry-after", 1, 86400, 5);
     settings.queue_bytes = options.number("queue-bytes", 0, 1 << 30, 0);
-    settings.max_record = options.number("max-record", 4096, int64_t(process::handoff_memfd_max),
-                                         int64_t(process::handoff_memfd_max));
+    settings.max_record =
+        options.number("max-record", 4096, int64_t(process::handoff_memfd_max), 16 << 20);
     settings.log_status = options.number("log-status", 100, 599, 200);
     settings.protection = static_cast<Protection>(
         options.choice("taken", {"auto", "always", "never"}, size_t(Protection::automatic)));

@@ -110,6 +110,7 @@ void Service::take_reply(Line& line, const process::HandoffRecord& record,
             if (received.sender > 0) line.fuller = true;
             (record.takes_batches() ? line.batches : line.singles) = true;
             break;
+        case process::HandoffKind::done:
         case process::HandoffKind::taken:
             ++statistics_[Statistics::taken];
             if (Pending* const pending = recovery_.hear_of(record.id)) recovery_.let_go(*pending);
@@ -141,7 +142,10 @@ const char* Service::take_back(const process::HandoffRecord& record,
     std::string from_memfd;
     if (record.in_memfd()) {
         const size_t memfd = reader.first_fd() + 1;
-        if (const char* const fault = read_memfd(fds[memfd], record.data_length, from_memfd)) {
+        const char* const fault = record.data_length > uint64_t(settings_.max_record)
+                                      ? "the unread bytes are more than \"max-record\""
+                                      : read_memfd(fds[memfd], record.data_length, from_memfd);
+        if (fault) {
             if (kept) recovery_.let_go(*recovery_.hear_of(record.id));
             return fault;
         }

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "mod_fd_transfer/client_fields.h"
 #include "mod_fd_transfer/handoff.h"
 #include "mod_fd_transfer/service.h"
 
@@ -54,9 +55,12 @@ bool Service::keeps(const connection* con) const {
            std::any_of(lines_.begin(), lines_.end(), keeps);
 }
 
-bool Service::send_record(Line& line, std::span<const uint8_t> data,
-                          const process::HandoffRecord& record, int client) {
-    const process::PassingError error = line.channel.send(record, data, client);
+bool Service::send_record(Line& line, request_st* r, std::span<const uint8_t> data,
+                          const process::HandoffRecord& record) {
+    process::FieldWriter fields;
+    add_client_fields(r, fields);
+    const process::PassingError error =
+        line.channel.send(record, data, fields.fields(), r->con->fd);
     if (error != process::PassingError::none) {
         line.deaf = error == process::PassingError::peer_closed;
         if (error == process::PassingError::no_resources || error == process::PassingError::system)
@@ -77,7 +81,7 @@ void Service::starve() {
     starved_ = true;
 }
 
-Service::Outcome Service::send(const request_st* r, std::span<const uint8_t> data,
+Service::Outcome Service::send(request_st* r, std::span<const uint8_t> data,
                                size_t head_length, Untaken& untaken) {
     if (int64_t(data.size()) > settings_.max_record) return Outcome::too_big;
     if (start_) std::exchange(start_, nullptr)();
@@ -88,8 +92,8 @@ Service::Outcome Service::send(const request_st* r, std::span<const uint8_t> dat
         const bool hold = keep && wants_taken(line);
         const uint64_t id = next_id++;
         if (hold) untaken = untaken_of(r, line.index, id);
-        if (send_record(line, data, record_of(r->con, settings_.stage, head_length, hold, id),
-                        r->con->fd))
+        if (send_record(line, r, data,
+                        record_of(r->con, settings_.stage, head_length, hold, id)))
             return hold ? Outcome::held : Outcome::sent;
     }
     return Outcome::full;
@@ -101,7 +105,7 @@ bool Service::send_again(Pending& lost) {
     const process::HandoffRecord record =
         record_of(con, settings_.stage, lost.head_length, true, next_id++);
     lost.untaken.keeper = claim_for_server(con->fd);
-    if (!line.node || line.deaf || !send_record(line, bytes(lost.data), record, con->fd))
+    if (!line.node || line.deaf || !send_record(line, lost.request, bytes(lost.data), record))
         return false;
     lost.untaken.id = record.id;
     lost.untaken.channel = line.index;
@@ -168,9 +172,11 @@ bool Service::add(Batch& batch, const Line& line, Pending& pending) {
     const uint64_t id = next_id++;
     pending.untaken = untaken_of(pending.request, line.index, id);
     gather(pending);
+    process::FieldWriter fields;
+    add_client_fields(pending.request, fields);
     const bool fits = int64_t(pending.data.size()) <= settings_.max_record &&
                       batch.add(record_of(con, settings_.stage, pending.head_length, true, id),
-                                bytes(pending.data), con->fd);
+                                bytes(pending.data), fields.fields(), con->fd);
     if (!fits) after_attempt(pending, false);
     return fits;
 }

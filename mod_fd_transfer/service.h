@@ -49,7 +49,7 @@ class Service {
     };
     // Sends the request's socket with `data`: the head, `head_length` bytes of them, and what was
     // read after it. Sets `untaken` if the outcome is `held`.
-    Outcome send(const request_st* r, std::span<const uint8_t> data, size_t head_length,
+    Outcome send(request_st* r, std::span<const uint8_t> data, size_t head_length,
                  Untaken& untaken);
     // Keeps a request that has been sent, until its worker says what becomes of it.
     void hold(Pending& pending) { recovery_.keep(pending); }
@@ -106,8 +106,8 @@ class Service {
     bool wants_taken(const Line& line) const;
     size_t send_together(std::span<Pending* const> requests);
     bool add(Batch& batch, const Line& line, Pending& pending);
-    bool send_record(Line& line, std::span<const uint8_t> data,
-                     const process::HandoffRecord& record, int client);
+    bool send_record(Line& line, request_st* r, std::span<const uint8_t> data,
+                     const process::HandoffRecord& record);
 
     void starve();
     void on_writable();

@@ -144,14 +144,17 @@ PassingError receive_message(int socket, std::span<std::uint8_t> buffer, Receive
 }
 
 PassingError send_message(int socket, std::span<const std::uint8_t> header,
-                          std::span<const std::uint8_t> data, std::span<const int> fds) {
+                          std::span<const std::uint8_t> data, std::span<const int> fds,
+                          std::span<const std::uint8_t> tail) {
     if (fds.size() > ReceivedFds::capacity) return PassingError::too_many_fds;
-    iovec parts[2] = {{const_cast<std::uint8_t*>(header.data()), header.size()},
-                      {const_cast<std::uint8_t*>(data.data()), data.size()}};
+    iovec parts[3];
+    std::size_t count = 0;
+    for (const auto part : {header, data, tail})
+        if (!part.empty()) parts[count++] = {const_cast<std::uint8_t*>(part.data()), part.size()};
     alignas(cmsghdr) std::uint8_t control[CMSG_SPACE(ReceivedFds::capacity * sizeof(int))] = {};
     msghdr message{};
     message.msg_iov = parts;
-    message.msg_iovlen = data.empty() ? 1 : 2;
+    message.msg_iovlen = count;
     if (!fds.empty()) {
         message.msg_control = control;
         message.msg_controllen = CMSG_SPACE(fds.size_bytes());

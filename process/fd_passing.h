@@ -62,10 +62,11 @@ struct ReceivedMessage {
 // end of file and is reported as `peer_closed`.
 PassingError receive_message(int socket, std::span<std::uint8_t> buffer, ReceivedMessage& message);
 
-// Sends `header` and then `data` as one message with `fds` (at most ReceivedFds::capacity), whole
+// Sends `header`, `data` and `tail` as one message with `fds` (at most ReceivedFds::capacity), whole
 // or not at all. The fds remain the caller's. Never blocks, raises no SIGPIPE. errno is that of
 // sendmsg(2).
 PassingError send_message(int socket, std::span<const std::uint8_t> header,
-                          std::span<const std::uint8_t> data, std::span<const int> fds);
+                          std::span<const std::uint8_t> data, std::span<const int> fds,
+                          std::span<const std::uint8_t> tail = {});
 
 }  // namespace process

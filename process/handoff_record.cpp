@@ -5,6 +5,8 @@
 #include <cstring>
 #include <utility>
 
+#include "process/handoff_fields.h"
+
 namespace process {
 namespace {
 
@@ -24,7 +26,7 @@ Unsigned get(const std::uint8_t* at) {
 
 bool known_kind(std::uint8_t kind) {
     return kind >= std::uint8_t(HandoffKind::request) &&
-           kind <= std::uint8_t(HandoffKind::return_socket);
+           kind <= std::uint8_t(HandoffKind::done);
 }
 
 std::uint16_t allowed_flags(HandoffKind kind) {
@@ -32,9 +34,9 @@ std::uint16_t allowed_flags(HandoffKind kind) {
         case HandoffKind::request:
             return handoff_in_memfd | handoff_raw_stage | handoff_wants_taken;
         case HandoffKind::return_socket:
-            return handoff_in_memfd | handoff_without_socket;
+            return handoff_in_memfd | handoff_without_socket | handoff_end_connection;
         case HandoffKind::hello:
-            return handoff_takes_batches;
+            return handoff_takes_batches | handoff_says_done;
         default:
             return 0;
     }
@@ -43,8 +45,8 @@ std::uint16_t allowed_flags(HandoffKind kind) {
 // `rest`: bytes of the message from this record's header on.
 bool lengths_agree(const HandoffRecord& record, std::size_t rest) {
     const std::uint64_t limit = record.in_memfd() ? handoff_memfd_max : handoff_inline_max;
-    if (record.data_length > limit) return false;
-    const std::size_t size = handoff_header_size + record.inline_length();
+    if (record.data_length > limit || record.fields_length > handoff_fields_max) return false;
+    const std::size_t size = record.message_length();
     // Behind it is nothing, or another record.
     if (size > rest || (size < rest && rest - size < handoff_header_size)) return false;
     switch (record.kind) {
@@ -55,6 +57,11 @@ bool lengths_agree(const HandoffRecord& record, std::size_t rest) {
         default:
             return record.head_length == 0 && record.data_length == 0;
     }
+}
+
+std::span<const std::uint8_t> fields_of(const HandoffRecord& record,
+                                        std::span<const std::uint8_t> rest) {
+    return rest.subspan(handoff_header_size + record.inline_length(), record.fields_length);
 }
 
 // The header at the start of `rest`, which may not end with its record.
@@ -70,11 +77,13 @@ HandoffError read_header(std::span<const std::uint8_t> rest, HandoffRecord& reco
         .id = get<std::uint64_t>(&rest[8]),
         .socket_index = get<std::uint32_t>(&rest[16]),
         .head_length = get<std::uint32_t>(&rest[20]),
-        .data_length = get<std::uint64_t>(&rest[24]),
+        .data_length = get<std::uint32_t>(&rest[24]),
+        .fields_length = get<std::uint32_t>(&rest[28]),
     };
     if (record.flags & ~allowed_flags(record.kind)) return HandoffError::bad_flags;
     if (record.in_memfd() && record.without_socket()) return HandoffError::bad_flags;
-    return lengths_agree(record, rest.size()) ? HandoffError::none : HandoffError::bad_lengths;
+    if (!lengths_agree(record, rest.size())) return HandoffError::bad_lengths;
+    return fields_are_whole(fields_of(record, rest)) ? HandoffError::none : HandoffError::bad_fields;
 }
 
 }  // namespace
@@ -93,13 +102,15 @@ const char* handoff_error_text(HandoffError error) {
         case HandoffError::bad_magic:
             return "record has the wrong magic (not a hand-off)";
         case HandoffError::bad_version:
-            return "record has a version other than 1 (server and worker library differ)";
+            return "record has a version other than 2 (server and worker library differ)";
         case HandoffError::bad_kind:
             return "record is of an unknown kind";
         case HandoffError::bad_flags:
             return "record has flags that its kind does not know";
         case HandoffError::bad_lengths:
             return "record's lengths contradict each other, the message or the limits";
+        case HandoffError::bad_fields:
+            return "record's optional fields do not end where their section does";
         case HandoffError::missing_fd:
             return "record came without the file descriptors it needs";
         case HandoffError::too_many_fds:
@@ -117,6 +128,7 @@ void encode_handoff(const HandoffRecord& record, std::span<std::uint8_t, handoff
     put(&out[16], record.socket_index);
     put(&out[20], record.head_length);
     put(&out[24], record.data_length);
+    put(&out[28], record.fields_length);
 }
 
 HandoffError decode_handoff(std::span<const std::uint8_t> message, std::size_t fd_count,
@@ -124,8 +136,7 @@ HandoffError decode_handoff(std::span<const std::uint8_t> message, std::size_t f
     HandoffRecord read;
     if (const HandoffError error = read_header(message, read); error != HandoffError::none)
         return error;
-    if (message.size() != handoff_header_size + read.inline_length())
-        return HandoffError::bad_lengths;
+    if (message.size() != read.message_length()) return HandoffError::bad_lengths;
     if (fd_count < read.fds_expected()) return HandoffError::missing_fd;
     if (fd_count > read.fds_expected()) return HandoffError::too_many_fds;
     record = read;
@@ -136,7 +147,7 @@ std::size_t handoff_fds_needed(std::span<const std::uint8_t> message) {
     std::size_t needed = 0;
     for (HandoffRecord record; read_header(message, record) == HandoffError::none;) {
         needed += record.fds_expected();
-        message = message.subspan(handoff_header_size + record.inline_length());
+        message = message.subspan(record.message_length());
     }
     return needed;
 }
@@ -148,7 +159,8 @@ HandoffError HandoffReader::next(HandoffRecord& record) {
         return error;
     const std::size_t expected = read.fds_expected();
     data_ = rest.subspan(handoff_header_size, read.inline_length());
-    const auto behind = rest.subspan(handoff_header_size + data_.size());
+    fields_ = fields_of(read, rest);
+    const auto behind = rest.subspan(read.message_length());
     if (fds_left_ < expected) return HandoffError::missing_fd;
     if (behind.empty() && fds_left_ > expected) return HandoffError::too_many_fds;
     rest_ = behind;

@@ -96,7 +96,7 @@ void multiply(int count) {
                 process::encode_handoff({.kind = process::HandoffKind::request,
                                          .id = 1,
                                          .head_length = uint32_t(size),
-                                         .data_length = uint64_t(size)},
+                                         .data_length = uint32_t(size)},
                                         header);
                 const int fds[] = {fd};
                 while (process::send_message(queue, header, {data, size_t(size)}, fds) ==

@@ -258,7 +258,7 @@ bool Worker::give_back(Connection& c, std::string_view rest) {
         .flags = without_socket ? process::handoff_without_socket : uint16_t(0),
         .id = c.handoff,
         .socket_index = c.socket_index,
-        .data_length = rest.size()};
+        .data_length = uint32_t(rest.size())};
     if (c.watched) epoll_ctl(epoll_, EPOLL_CTL_DEL, c.fd, nullptr);
     if (without_socket) {
         put_off(record);

@@ -11,7 +11,7 @@ use POSIX ();
 use Socket qw(:DEFAULT MSG_DONTWAIT MSG_NOSIGNAL SCM_RIGHTS SHUT_WR SOL_SOCKET);
 use Socket::MsgHdr;
 
-use constant { RECORD => 'a4 C C v Q< V V Q<', MAGIC => 'LFDT', IN_MEMFD => 1 };
+use constant { RECORD => 'a4 C C v Q< V V V V', MAGIC => 'LFDT', IN_MEMFD => 1 };
 
 my $queue = IO::Handle->new_from_fd(0, 'r+') or die "hello.pl: fd 0: $!\n";
 
@@ -24,7 +24,7 @@ $SIG{TERM} = sub { $draining = 1 };
 # True when lighttpd has no more for us.
 sub receive_one {
     # Room for one byte more than the longest record, so that a longer one is seen as such.
-    my $message = Socket::MsgHdr->new(buflen => 65569, controllen => 256);
+    my $message = Socket::MsgHdr->new(buflen => 69665, controllen => 256);
     defined recvmsg($queue, $message, MSG_DONTWAIT) or return 0;    # a sibling was faster
     my @control = $message->cmsghdr;
     my @fds;
@@ -44,15 +44,16 @@ sub receive_one {
 sub answer {
     my ($bytes, $client, $memfd) = @_;
     return 'shorter than a header or longer than a record'
-      if length $bytes < 32 || length $bytes > 65568;
-    my ($magic, $version, $kind, $flags, $id, $index, $head_length, $length) =
+      if length $bytes < 32 || length $bytes > 69664;
+    my ($magic, $version, $kind, $flags, $id, $index, $head_length, $length, $fields_length) =
       unpack RECORD, $bytes;
-    return 'wrong magic, version or kind' if "$magic $version $kind" ne MAGIC . ' 1 1';
+    return 'wrong magic, version or kind' if "$magic $version $kind" ne MAGIC . ' 2 1';
     return 'unknown flags' if $flags > 7;
     return 'wrong number of descriptors' if @_ - 1 != ($flags & IN_MEMFD ? 2 : 1);
-    my $data = substr $bytes, 32;
+    return 'wrong lengths' if $fields_length > length($bytes) - 32;
+    my $data = substr $bytes, 32, length($bytes) - 32 - $fields_length;
     if ($flags & IN_MEMFD) {
-        return 'wrong lengths' if $data ne '' || $length > 1 << 24;
+        return 'wrong lengths' if $data ne '' || $length > 1 << 30;
         sysseek $memfd, 0, 0;
         sysread $memfd, $data, $length;
     }
@@ -74,7 +75,7 @@ sub answer {
 
 sub give_back {
     my ($client, $id, $index, $unread) = @_;
-    my $header = pack RECORD, MAGIC, 1, 4, 0, $id, $index, 0, length $unread;
+    my $header = pack RECORD, MAGIC, 2, 4, 0, $id, $index, 0, length $unread, 0;
     my $message = Socket::MsgHdr->new(buf => $header . $unread);
     $message->cmsghdr(SOL_SOCKET, SCM_RIGHTS, pack 'i', fileno $client);
     return defined sendmsg($queue, $message, MSG_DONTWAIT | MSG_NOSIGNAL);

@@ -19,17 +19,17 @@ signal.signal(signal.SIGTERM, lambda *_: None)
 
 while woken not in select.select([queue, woken], [], [])[0]:
     try:
-        message, fds, cut, _ = socket.recv_fds(queue, 65568, 16, socket.MSG_DONTWAIT)
+        message, fds, cut, _ = socket.recv_fds(queue, 69664, 16, socket.MSG_DONTWAIT)
     except BlockingIOError:
         continue  # a sibling was faster
     if not message and not fds:
         break  # lighttpd has no more for us
-    kind, flags, _, _, head, length = struct.unpack("<6sHQIIQ", message[:32].ljust(32))
-    inline, most, due = (0, 1 << 24, 2) if flags & 1 else (length, 65536, 1)
-    if (kind == b"LFDT\1\1" and flags < 8 and 0 < head <= length <= most and len(fds) == due
-            and len(message) == 32 + inline
+    kind, flags, _, _, head, length, more = struct.unpack("<6sHQIIII", message[:32].ljust(32))
+    inline, most, due = (0, 1 << 30, 2) if flags & 1 else (length, 65536, 1)
+    if (kind == b"LFDT\2\1" and flags < 8 and 0 < head <= length <= most and len(fds) == due
+            and len(message) == 32 + inline + more
             and not cut & (socket.MSG_TRUNC | socket.MSG_CTRUNC)):  # fmt: skip
-        request = (os.pread(fds[1], 65536, 0) if flags & 1 else message[32:]).split(b"\r\n")[0]
+        request = (os.pread(fds[1], 65536, 0) if flags & 1 else message[32:32 + length]).split(b"\r\n")[0]
         client = socket.fromfd(fds[0], socket.AF_INET, socket.SOCK_STREAM)
         with contextlib.suppress(OSError), client:
             client.settimeout(10)

@@ -37,9 +37,10 @@ static void check_lengths(std::span<const uint8_t> message, size_t fds) {
 
 static void check_record(std::span<const uint8_t> message, size_t fds,
                          const HandoffRecord& record) {
-    fuzz::require(message.size() == process::handoff_header_size + record.inline_length());
+    fuzz::require(message.size() == record.message_length());
     fuzz::require(message.size() <= process::handoff_message_max);
     fuzz::require(record.data_length <= process::handoff_memfd_max);
+    fuzz::require(record.fields_length <= process::handoff_fields_max);
     fuzz::require(record.head_length <= record.data_length);
     fuzz::require(fds == record.fds_expected() && fds <= process::handoff_fds_max);
 
@@ -59,7 +60,7 @@ static void check_reader(std::span<const uint8_t> message, size_t fds, HandoffEr
             fuzz::require(record == untouched && reader.done());
             break;
         }
-        const size_t size = process::handoff_header_size + reader.data().size();
+        const size_t size = record.message_length();
         fuzz::require(reader.first_fd() == fd && size <= message.size() - at);
         fuzz::require(decode(message.subspan(at, size), record.fds_expected(), again) ==
                       HandoffError::none);

@@ -25,6 +25,7 @@ enum class Status : std::uint8_t {
     bad_kind,
     bad_flags,
     bad_lengths,
+    bad_fields,
     missing_fd,
     too_many_fds,
     truncated_data,   // longer than the largest record
@@ -69,6 +70,23 @@ struct Ticket {
     std::uint32_t socket_index = 0;
     std::uint32_t queue = 0;  // where it came from; 0: an ordinary connection, told to nobody
     bool wants_taken = false;
+    bool wants_done = false;
+};
+
+// What the server's access log should say of an answer.
+struct Answer {
+    int status = 0;           // of HTTP; 0: not known
+    std::uint64_t bytes = 0;  // of the response after its head, as they were written
+};
+
+// What the server knows of the client. From the connection itself, not from fields of the request
+// that the client could have written.
+struct Peer {
+    std::string address;          // such as "192.0.2.7"; empty: not known, as of a unix socket
+    std::uint16_t port = 0;       // 0: not known
+    std::string scheme;           // "http" or "https"; empty: not told
+    std::string user;             // whom the server has authenticated; empty: nobody
+    std::uint64_t body_limit = 0; // bytes of body that the server would accept; 0: any number
 };
 
 // A client's socket (O_NONBLOCK) and the first bytes of its stream. An ordinary connection, from a
@@ -78,6 +96,7 @@ struct Handoff {
     std::string data;             // the request's head, then what was read after it
     std::size_t head_length = 0;  // bytes of request line and header fields with the empty line
     bool raw_stage = false;       // lighttpd's access control has not run
+    Peer peer;
     Ticket ticket;
 
     std::string_view head() const { return std::string_view(data).substr(0, head_length); }
@@ -93,6 +112,12 @@ enum class Delivery : std::uint8_t {
     batches,
 };
 
+// Whether a worker tells how each of its answers ended, for the server's access log.
+enum class Reports : std::uint8_t {
+    none,  // the log shows `log-status` and no bytes
+    done,  // every hand-off ends in done() or return_socket()
+};
+
 // Everything a worker gets connections from, behind one fd to poll:
 //   - the queue on fd 0, of a worker that lighttpd started;
 //   - sockets inherited by systemd's LISTEN_FDS convention, and paths to listen at: on a
@@ -100,7 +125,7 @@ enum class Delivery : std::uint8_t {
 //     ordinary HTTP/1.1 connections of mod_proxy (requests over TLS and HTTP/2);
 //   - SIGTERM, which is blocked in this thread and means the same as the end of the queue on fd 0:
 //     drain.
-// It says hello on each queue, so every hand-off must end in taken() or return_socket().
+// It says hello on each queue, so every hand-off must end in taken(), done() or return_socket().
 //
 // Where no descriptor is free for a client's socket, the request goes back to the server, for a
 // sibling or for later. receive() says so once (`truncated_fds`), and takes nothing more from that
@@ -110,7 +135,7 @@ class Intake {
   public:
     // Finds fd 0, LISTEN_FDS and SIGTERM. To be made before threads start. All workers of a service
     // should ask for the same.
-    explicit Intake(Delivery delivery = Delivery::single);
+    explicit Intake(Delivery delivery = Delivery::single, Reports reports = Reports::none);
     Intake(Intake&&) noexcept;
     Intake& operator=(Intake&&) noexcept;
     // Sends what taken() and return_socket() still have to tell; where a server's queue is full, it
@@ -143,10 +168,15 @@ class Intake {
     // To be called right after the first bytes of the response were written: the server forgets
     // its descriptor. Does nothing if the server does not wait for it, or was told.
     void taken(Ticket& ticket);
+    // To be called when the answer has ended, or will never be complete, if this Intake was made
+    // with Reports::done; a return says it too. A short answer needs no taken() before it. Does
+    // nothing if it was said before.
+    void done(Ticket& ticket, Answer answer = {});
     // Gives a connection back to the server, which goes on reading requests there. `unread`: bytes
     // read from the client that belong to later requests. On `ok` the caller closes its fd and
     // does not touch the connection again; otherwise nothing has happened.
-    Status return_socket(Ticket& ticket, int client, std::string_view unread = {});
+    Status return_socket(Ticket& ticket, int client, std::string_view unread = {},
+                         Answer answer = {});
     // Answers `status` (such as 503) with `reason` as a short text and ends the connection. Meant
     // for the start of a response: writes what the socket takes at once.
     void refuse(Handoff handoff, int status, std::string_view reason);

@@ -76,24 +76,26 @@ Status accept_failed() {
                                                                       : Status::system_error;
 }
 
-void write_refusal(int client, int status, std::string_view reason) {
+// Returns the size of the body.
+std::size_t write_refusal(int client, int status, std::string_view reason) {
     const std::string number = std::to_string(status);
     std::string response = "HTTP/1.1 " + number + " ";
     response += reason;
     response += "\r\nContent-Type: text/plain\r\nConnection: close\r\n";
     if (status == 503) response += "Retry-After: 1\r\n";
-    response += "Content-Length: " + std::to_string(number.size() + reason.size() + 2);
-    response += "\r\n\r\n" + number + " ";
+    const std::size_t size = number.size() + reason.size() + 2;
+    response += "Content-Length: " + std::to_string(size) + "\r\n\r\n" + number + " ";
     response += reason;
     response += "\n";
     (void)!send(client, response.data(), response.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+    return size;
 }
 
 }  // namespace
 
 class Intake::Sources {
   public:
-    explicit Sources(Delivery delivery);
+    Sources(Delivery delivery, Reports reports);
     ~Sources();
     Status add(Socket socket);
     bool empty() const;
@@ -133,6 +135,7 @@ class Intake::Sources {
     Status drain();
 
     Delivery delivery_;
+    Reports reports_;
     Socket epoll_{epoll_create1(EPOLL_CLOEXEC)};
     Socket spare_{open("/dev/null", O_RDONLY | O_CLOEXEC)};  // see accept_from()
     SourceMap sources_;
@@ -144,7 +147,8 @@ class Intake::Sources {
     pid_t owner_ = getpid();
 };
 
-Intake::Sources::Sources(Delivery delivery) : delivery_(delivery) {
+Intake::Sources::Sources(Delivery delivery, Reports reports)
+    : delivery_(delivery), reports_(reports) {
     Source& timer = sources_[pause_end];
     timer.kind = Kind::pause_end;
     timer.socket = Socket(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
@@ -197,7 +201,7 @@ void Intake::Sources::watch(Kind kind, Socket socket) {
     Source& source = sources_[++last_];
     source.kind = kind;
     if (kind == Kind::queue) {
-        source.queue = std::make_unique<Queue>(std::move(socket), delivery_);
+        source.queue = std::make_unique<Queue>(std::move(socket), delivery_, reports_);
         source.queue->hello();
     } else {
         source.socket = std::move(socket);
@@ -378,7 +382,8 @@ void Intake::Sources::flush() {
         }
 }
 
-Intake::Intake(Delivery delivery) : sources_(std::make_unique<Sources>(delivery)) {}
+Intake::Intake(Delivery delivery, Reports reports)
+    : sources_(std::make_unique<Sources>(delivery, reports)) {}
 Intake::Intake(Intake&&) noexcept = default;
 Intake& Intake::operator=(Intake&&) noexcept = default;
 Intake::~Intake() = default;
@@ -412,17 +417,22 @@ void Intake::taken(Ticket& ticket) {
     sources_->with_queue_of(ticket, [&](Queue& queue) { queue.taken(ticket); });
 }
 
-Status Intake::return_socket(Ticket& ticket, int client, std::string_view unread) {
+void Intake::done(Ticket& ticket, Answer answer) {
+    sources_->with_queue_of(ticket, [&](Queue& queue) { queue.done(ticket, answer); });
+}
+
+Status Intake::return_socket(Ticket& ticket, int client, std::string_view unread, Answer answer) {
     Status status = Status::not_returnable;
-    sources_->with_queue_of(
-        ticket, [&](Queue& queue) { status = queue.return_socket(ticket, client, unread); });
+    sources_->with_queue_of(ticket, [&](Queue& queue) {
+        status = queue.return_socket(ticket, client, unread, answer);
+    });
     return status;
 }
 
 void Intake::refuse(Handoff handoff, int status, std::string_view reason) {
     const int client = handoff.client.fd();
-    write_refusal(client, status, reason);
-    taken(handoff.ticket);
+    const std::size_t size = write_refusal(client, status, reason);
+    done(handoff.ticket, {status, size});
     shutdown(client, SHUT_WR);
     // Closing with unread bytes would send a reset, which may overtake the response.
     char discard[4096];

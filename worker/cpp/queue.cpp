@@ -10,7 +10,10 @@
 
 #include <algorithm>
 #include <array>
+#include <cassert>
 #include <utility>
+
+#include "process/handoff_fields.h"
 
 namespace fdworker {
 
@@ -61,6 +64,8 @@ Status from(HandoffError error) {
             return Status::bad_flags;
         case HandoffError::bad_lengths:
             return Status::bad_lengths;
+        case HandoffError::bad_fields:
+            return Status::bad_fields;
         case HandoffError::missing_fd:
             return Status::missing_fd;
         case HandoffError::too_many_fds:
@@ -87,6 +92,52 @@ bool read_memfd(int fd, std::string& data) {
         done += std::size_t(got);
     }
     return true;
+}
+
+// The fields of `done` and `return`; written where they are used.
+void add_answer(process::FieldWriter& fields, Answer answer) {
+    if (answer.status == 0) return;
+    fields.add(process::HandoffField::status, std::uint64_t(answer.status), 2);
+    fields.add(process::HandoffField::bytes, answer.bytes, 8);
+}
+
+// Bytes of a record without data, with the fields of an answer.
+constexpr std::size_t note_max = process::handoff_header_size + 6 + 12;
+
+std::size_t write_note(HandoffRecord record, Answer answer, std::span<std::uint8_t> out) {
+    process::FieldWriter writer;
+    add_answer(writer, answer);
+    const auto fields = writer.fields();
+    assert(process::handoff_header_size + fields.size() <= out.size());
+    record.fields_length = std::uint32_t(fields.size());
+    encode_handoff(record, out.first<process::handoff_header_size>());
+    std::copy(fields.begin(), fields.end(), out.begin() + process::handoff_header_size);
+    return process::handoff_header_size + fields.size();
+}
+
+Peer peer_of(std::span<const std::uint8_t> fields) {
+    Peer peer;
+    process::FieldReader reader(fields);
+    while (const auto field = reader.next()) switch (field->type) {
+            case process::HandoffField::client_address:
+                peer.address = field->text();
+                break;
+            case process::HandoffField::client_port:
+                peer.port = std::uint16_t(field->number().value_or(0));
+                break;
+            case process::HandoffField::scheme:
+                peer.scheme = field->text();
+                break;
+            case process::HandoffField::user:
+                peer.user = field->text();
+                break;
+            case process::HandoffField::body_limit:
+                peer.body_limit = field->number().value_or(0);
+                break;
+            default:  // of a newer server
+                break;
+        }
+    return peer;
 }
 
 Socket memfd_with(std::string_view data) {
@@ -152,15 +203,16 @@ void Socket::end_connection() {
     close();
 }
 
-Queue::Queue(Socket socket, Delivery delivery)
+Queue::Queue(Socket socket, Delivery delivery, Reports reports)
     : socket_(std::move(socket)),
       delivery_(delivery),
+      reports_(reports),
       buffer_(std::make_unique<std::uint8_t[]>(process::handoff_message_max)) {}
 
 void Queue::hello() {
-    const bool batches = delivery_ == Delivery::batches;
-    tell({.kind = HandoffKind::hello,
-          .flags = batches ? process::handoff_takes_batches : std::uint16_t(0)});
+    const auto flags = (delivery_ == Delivery::batches ? process::handoff_takes_batches : 0) |
+                       (reports_ == Reports::done ? process::handoff_says_done : 0);
+    tell({.kind = HandoffKind::hello, .flags = std::uint16_t(flags)});
     flush();
 }
 
@@ -169,14 +221,20 @@ void Queue::taken(Ticket& ticket) {
         tell({.kind = HandoffKind::taken, .id = ticket.id});
 }
 
+void Queue::done(Ticket& ticket, Answer answer) {
+    if (!std::exchange(ticket.wants_done, false)) return taken(ticket);
+    ticket.wants_taken = false;  // `done` implies it
+    tell({.kind = HandoffKind::done, .id = ticket.id}, {}, answer);
+}
+
 // `empty`: there are too many notes already.
-Status Queue::tell(const HandoffRecord& record, std::string_view data) {
+Status Queue::tell(const HandoffRecord& record, std::string_view data, Answer answer) {
     const auto is_full = [&] {
         return unsent_.size() == unsent_max || unsent_data_ + data.size() > unsent_data_max;
     };
     if (is_full()) flush();
     if (is_full()) return Status::empty;
-    unsent_.push_back({record, std::string(data)});
+    unsent_.push_back({record, std::string(data), answer});
     unsent_data_ += data.size();
     if (delivery_ == Delivery::single || unsent_.size() >= process::handoff_batch_max) flush();
     return Status::ok;
@@ -192,15 +250,14 @@ std::size_t Queue::in_next_message() const {
 
 void Queue::flush() {
     while (!unsent_.empty()) {
-        std::array<std::uint8_t, process::handoff_batch_max * process::handoff_header_size> headers;
+        std::array<std::uint8_t, process::handoff_batch_max * note_max> notes;
         const std::size_t count = in_next_message();
+        std::size_t size = 0;
         for (std::size_t i = 0; i < count; ++i)
-            encode_handoff(unsent_[i].record, std::span(headers)
-                                                  .subspan(i * process::handoff_header_size)
-                                                  .first<process::handoff_header_size>());
+            size += write_note(unsent_[i].record, unsent_[i].answer, std::span(notes).subspan(size));
         const std::string& data = unsent_.front().data;  // empty if there are several
-        const auto message = std::span(headers).first(count * process::handoff_header_size);
-        const Status status = from(process::send_message(fd(), message, as_bytes(data), {}));
+        const Status status =
+            from(process::send_message(fd(), std::span(notes).first(size), as_bytes(data), {}));
         if (status == Status::empty) return;
         if (status == Status::drained) return forget_unsent();  // the server has gone
         unsent_data_ -= data.size();
@@ -257,6 +314,10 @@ Status Queue::next(Handoff& handoff) {
     return status;
 }
 
+Ticket Queue::ticket_of(const HandoffRecord& record) const {
+    return {record.id, record.socket_index, 0, record.wants_taken(), reports_ == Reports::done};
+}
+
 Status Queue::fill(Handoff& handoff, const HandoffRecord& record) {
     if (record.kind != HandoffKind::request) return Status::not_for_workers;
     const std::size_t client = reader_.first_fd();
@@ -272,7 +333,8 @@ Status Queue::fill(Handoff& handoff, const HandoffRecord& record) {
     }
     handoff.head_length = record.head_length;
     handoff.raw_stage = record.raw_stage();
-    handoff.ticket = {record.id, record.socket_index, 0, record.wants_taken()};
+    handoff.peer = peer_of(reader_.fields());
+    handoff.ticket = ticket_of(record);
     handoff.client = Socket(fds_.release(client));
     return Status::ok;
 }
@@ -281,7 +343,7 @@ Status Queue::fill(Handoff& handoff, const HandoffRecord& record) {
 // still has the connection, it goes on with it where we give it the data; without them it can only
 // end it.
 Status Queue::give_up(Handoff& handoff, const HandoffRecord& record) {
-    handoff.ticket = {record.id, record.socket_index, 0, record.wants_taken()};
+    handoff.ticket = ticket_of(record);
     handoff.client = Socket(fds_.release(reader_.first_fd()));
     const auto data = reader_.data();
     if (record.in_memfd()) {
@@ -291,41 +353,44 @@ Status Queue::give_up(Handoff& handoff, const HandoffRecord& record) {
               .flags = process::handoff_without_socket,
               .id = record.id,
               .socket_index = record.socket_index,
-              .data_length = record.data_length},
+              .data_length = std::uint32_t(data.size())},
              {reinterpret_cast<const char*>(data.data()), data.size()});
     }
     flush();
     return Status::truncated_fds;
 }
 
-Status Queue::return_socket(Ticket& ticket, int client, std::string_view unread) {
+Status Queue::return_socket(Ticket& ticket, int client, std::string_view unread, Answer answer) {
+    if (unread.size() > process::handoff_memfd_max) return Status::bad_lengths;
     HandoffRecord record{.kind = HandoffKind::return_socket,
                          .id = ticket.id,
                          .socket_index = ticket.socket_index,
-                         .data_length = unread.size()};
+                         .data_length = std::uint32_t(unread.size())};
     // The server still has its own descriptor, and takes it if nothing can be lost with ours.
     if (ticket.wants_taken && unread.empty()) {
         record.flags = process::handoff_without_socket;
         if (delivery_ == Delivery::batches) {
-            const Status status = tell(record);
-            if (status == Status::ok) ticket.wants_taken = false;
+            const Status status = tell(record, {}, answer);
+            if (status == Status::ok) ticket.wants_taken = ticket.wants_done = false;
             return status;
         }
     }
     Socket memfd;
     if (unread.size() > process::handoff_inline_max) {
-        if (unread.size() > process::handoff_memfd_max) return Status::bad_lengths;
         memfd = memfd_with(unread);
         if (memfd.fd() < 0) return Status::system_error;
         record.flags = process::handoff_in_memfd;
         unread = {};
     }
+    process::FieldWriter fields;
+    add_answer(fields, answer);
+    record.fields_length = std::uint32_t(fields.fields().size());
     std::array<std::uint8_t, process::handoff_header_size> header;
     encode_handoff(record, header);
     const int fds[] = {client, memfd.fd()};
-    const Status status =
-        from(process::send_message(fd(), header, as_bytes(unread), {fds, record.fds_expected()}));
-    if (status == Status::ok) ticket.wants_taken = false;  // a return implies it
+    const Status status = from(process::send_message(
+        fd(), header, as_bytes(unread), {fds, record.fds_expected()}, fields.fields()));
+    if (status == Status::ok) ticket.wants_taken = ticket.wants_done = false;  // it implies both
     return status;
 }
 

@@ -17,7 +17,7 @@ namespace fdworker {
 class Queue {
   public:
     // `socket`: a connected unix SOCK_SEQPACKET socket; its flags are not changed.
-    Queue(Socket socket, Delivery delivery);
+    Queue(Socket socket, Delivery delivery, Reports reports = Reports::none);
     Queue(const Queue&) = delete;
     ~Queue() { flush(); }
 
@@ -31,7 +31,9 @@ class Queue {
     // True if receive() has something that came with what it returned last.
     bool has_more() const { return !reader_.done(); }
     void taken(Ticket& ticket);
-    Status return_socket(Ticket& ticket, int client, std::string_view unread = {});
+    void done(Ticket& ticket, Answer answer);
+    Status return_socket(Ticket& ticket, int client, std::string_view unread = {},
+                         Answer answer = {});
     // Sends what is still to be told, as far as there is room. receive() does it too.
     void flush();
     // True if something is still to be told.
@@ -45,17 +47,21 @@ class Queue {
     struct Note {  // a record without fds
         process::HandoffRecord record;
         std::string data;
+        Answer answer;
     };
 
     Status receive_message();
     Status next(Handoff& handoff);
+    Ticket ticket_of(const process::HandoffRecord& record) const;
     Status fill(Handoff& handoff, const process::HandoffRecord& record);
     Status give_up(Handoff& handoff, const process::HandoffRecord& record);
-    Status tell(const process::HandoffRecord& record, std::string_view data = {});
+    Status tell(const process::HandoffRecord& record, std::string_view data = {},
+                Answer answer = {});
     std::size_t in_next_message() const;
 
     Socket socket_;
     Delivery delivery_;
+    Reports reports_;
     std::unique_ptr<std::uint8_t[]> buffer_;  // of the message that was received last
     process::ReceivedFds fds_;                // that came with it and have no owner yet
     process::HandoffReader reader_;           // where in it we are

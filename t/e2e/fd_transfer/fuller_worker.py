@@ -37,13 +37,13 @@ import struct
 import sys
 import time
 
-HEADER = struct.Struct("<4sBBHQIIQ")
+HEADER = struct.Struct("<4sBBHQIIII")
 HELLO, TAKEN, RETURN = 2, 3, 4
 IN_MEMFD, WANTS_TAKEN, WITHOUT_SOCKET, TAKES_BATCHES = 1, 4, 8, 16
 
 
 def note(kind, number=0, index=0, data=b"", flags=0):
-    return HEADER.pack(b"LFDT", 1, kind, flags, number, index, 0, len(data)) + data
+    return HEADER.pack(b"LFDT", 2, kind, flags, number, index, 0, len(data), 0) + data
 
 
 collected = []  # the queue, the client, the response, the record's id and index
@@ -109,8 +109,8 @@ def give_socket_back(queue, client, kept, number, index, rest):
 
 
 def answer(queue, message, fds, give_back):
-    _, _, _, flags, number, index, head_length, length = HEADER.unpack(message[:32])
-    data = os.pread(fds[1], length, 0) if flags & IN_MEMFD else message[32:]
+    _, _, _, flags, number, index, head_length, length, _ = HEADER.unpack(message[:32])
+    data = os.pread(fds[1], length, 0) if flags & IN_MEMFD else message[32:32 + length]
     for memfd in fds[1:]:
         os.close(memfd)
     with socket.socket(fileno=fds[0]) as client:
@@ -171,8 +171,8 @@ def answer_what_was_collected(*_):
 def records(message, fds):
     """The records of a message, each with its fds."""
     while message:
-        _, _, _, flags, _, _, _, length = HEADER.unpack(message[:32])
-        size = 32 if flags & IN_MEMFD else 32 + length
+        _, _, _, flags, _, _, _, length, fields = HEADER.unpack(message[:32])
+        size = 32 + fields + (0 if flags & IN_MEMFD else length)
         count = 2 if flags & IN_MEMFD else 1
         yield message[:size], fds[:count]
         message, fds = message[size:], fds[count:]
@@ -192,7 +192,7 @@ def serve(sock, give_back):
     while True:
         select.select([sock], [], [])
         try:
-            message, fds, _, _ = socket.recv_fds(sock, 65568, 64, socket.MSG_DONTWAIT)
+            message, fds, _, _ = socket.recv_fds(sock, 69664, 64, socket.MSG_DONTWAIT)
         except BlockingIOError:
             continue
         if not message:

@@ -69,8 +69,8 @@ def answer(client, flags, number, head, data):
 
 
 def serve(message, fds):
-    _, _, _, flags, number, _, head_length, length = struct.unpack("<4sBBHQIIQ", message[:32])
-    data = os.pread(fds[1], length, 0) if flags & 1 else message[32:]
+    _, _, _, flags, number, _, head_length, length, _ = struct.unpack("<4sBBHQIIII", message[:32])
+    data = os.pread(fds[1], length, 0) if flags & 1 else message[32:32 + length]
     try:
         with socket.socket(fileno=fds[0]) as client:
             answer(client, flags, number, data[:head_length], data[head_length:])
@@ -86,7 +86,7 @@ def main():
     while True:
         select.select([queue], [], [])
         try:
-            message, fds, _, _ = socket.recv_fds(queue, 65568, 2, socket.MSG_DONTWAIT)
+            message, fds, _, _ = socket.recv_fds(queue, 69664, 2, socket.MSG_DONTWAIT)
         except BlockingIOError:
             continue
         if not message:

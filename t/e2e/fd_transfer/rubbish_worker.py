@@ -14,7 +14,7 @@ import socket
 import struct
 import sys
 
-HEADER = struct.Struct("<4sBBHQIIQ")
+HEADER = struct.Struct("<4sBBHQIIII")
 
 
 class Rubbish:
@@ -23,11 +23,11 @@ class Rubbish:
     def __init__(self, queue, client, number, index):
         self.queue, self.client, self.number, self.index = queue, client, number, index
 
-    def send(self, fds=(), version=1, kind=4, flags=0, number=None, index=None, data=b"", length=None):
+    def send(self, fds=(), version=2, kind=4, flags=0, number=None, index=None, data=b"", length=None):
         number = self.number if number is None else number
         index = self.index if index is None else index
         length = len(data) if length is None else length
-        record = HEADER.pack(b"LFDT", version, kind, flags, number, index, 0, length) + data
+        record = HEADER.pack(b"LFDT", version, kind, flags, number, index, 0, length, 0) + data
         socket.send_fds(self.queue, [record], list(fds))
 
     def nothing(self):
@@ -46,7 +46,7 @@ class Rubbish:
         self.send(version=9, kind=2)
 
     def request(self):
-        socket.send_fds(self.queue, [HEADER.pack(b"LFDT", 1, 1, 0, 1, 0, 1, 1) + b"x"],
+        socket.send_fds(self.queue, [HEADER.pack(b"LFDT", 2, 1, 0, 1, 0, 1, 1, 0) + b"x"],
                         [self.client.fileno()])
 
     def long(self):
@@ -108,15 +108,15 @@ class Rubbish:
 
     def rubbish_behind_a_note(self):
         """A batch; what is wrong with its second record."""
-        self.queue.send(HEADER.pack(b"LFDT", 1, 3, 0, 99, 0, 0, 0) + os.urandom(300))
+        self.queue.send(HEADER.pack(b"LFDT", 2, 3, 0, 99, 0, 0, 0, 0) + os.urandom(300))
 
     def notes_with_a_socket_too_many(self):
-        note = HEADER.pack(b"LFDT", 1, 3, 0, 99, 0, 0, 0)
+        note = HEADER.pack(b"LFDT", 2, 3, 0, 99, 0, 0, 0, 0)
         socket.send_fds(self.queue, [note * 2], [self.client.fileno()])
 
     def files_together(self):
         """A batch of two returns, each with its file."""
-        note = HEADER.pack(b"LFDT", 1, 4, 0, self.number, self.index, 0, 0)
+        note = HEADER.pack(b"LFDT", 2, 4, 0, self.number, self.index, 0, 0, 0)
         with open("/etc/passwd", "rb") as file:
             socket.send_fds(self.queue, [note * 2], [file.fileno()] * 2)
 
@@ -139,7 +139,7 @@ class Confusion(Rubbish):
         self.send(flags=8)
 
     def kept_twice_together(self):
-        self.queue.send(HEADER.pack(b"LFDT", 1, 4, 8, self.number, self.index, 0, 0) * 2)
+        self.queue.send(HEADER.pack(b"LFDT", 2, 4, 8, self.number, self.index, 0, 0, 0) * 2)
 
     def kept_then_with_socket(self):
         self.send(flags=8)
@@ -171,7 +171,7 @@ class Confusion(Rubbish):
 
 
 def answer(queue, message, fds):
-    _, _, _, _, number, index, head_length, _ = HEADER.unpack(message[:32])
+    _, _, _, _, number, index, head_length, length, _ = HEADER.unpack(message[:32])
     with socket.socket(fileno=fds[0]) as client:
         path = message[32:].split()[1].decode()
         body = b"worker %d\n" % os.getpid()
@@ -181,7 +181,7 @@ def answer(queue, message, fds):
             return
         if name in Confusion.__dict__:
             confusion = Confusion(queue, client, number, index)
-            confusion.rest = message[32 + head_length:]
+            confusion.rest = message[32 + head_length:32 + length]
             confusion.written = client.send(response % (b"keep-alive", len(body), body))
             Confusion.__dict__[name](confusion)
             return
@@ -192,10 +192,10 @@ def answer(queue, message, fds):
 
 queue = socket.socket(fileno=0)
 if sys.argv[1:] == ["hello"]:
-    queue.send(HEADER.pack(b"LFDT", 1, 2, 0, 0, 0, 0, 0))
+    queue.send(HEADER.pack(b"LFDT", 2, 2, 0, 0, 0, 0, 0, 0))
 while True:
     select.select([queue], [], [])
-    message, fds, _, _ = socket.recv_fds(queue, 65568, 2)
+    message, fds, _, _ = socket.recv_fds(queue, 69664, 2)
     if not message:
         break
     answer(queue, message, fds)

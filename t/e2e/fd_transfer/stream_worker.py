@@ -21,7 +21,7 @@ while True:
         if key.fileobj is listener:
             loop.register(listener.accept()[0], selectors.EVENT_READ)
             continue
-        message, fds, _, _ = socket.recv_fds(key.fileobj, 65568, 2)
+        message, fds, _, _ = socket.recv_fds(key.fileobj, 69664, 2)
         if not message:
             loop.unregister(key.fileobj)
             key.fileobj.close()

@@ -113,7 +113,7 @@ def test_what_a_deaf_worker_says_is_heard(start, tmp_path):
         queue.send(note(HELLO))
         time.sleep(1.2)  # lighttpd hears it
         client.sendall(get("/hot/"))
-        message, (fd, *_), _, _ = socket.recv_fds(queue, 65568, 2)
+        message, (fd, *_), _, _ = socket.recv_fds(queue, 69664, 2)
         number, index = HEADER.unpack(message[:HEADER.size])[4:6]
         fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
         queue.shutdown(socket.SHUT_RD)

@@ -168,7 +168,7 @@ RUBBISH = {
     "short": "shorter than its 32-byte header",
     "empty": "empty",
     "noise": "wrong magic",
-    "version": "version other than 1",
+    "version": "version other than 2",
     "request": "only the server sends",
     "long": "longer than the largest record",
     "no_fd": "without the file descriptors",

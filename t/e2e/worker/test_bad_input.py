@@ -28,7 +28,7 @@ RUBBISH = {  # message, how many of the client's socket
     "one byte": (b"L", 1),
     "a header cut by one": (encode(GOOD)[:31], 1),
     "wrong magic": (b"X" + encode(GOOD)[1:] + REQUEST, 1),
-    "version 2": (b"LFDT\2" + encode(GOOD)[5:] + REQUEST, 1),
+    "version 1": (b"LFDT\1" + encode(GOOD)[5:] + REQUEST, 1),
     "unknown kind": (changed(kind=9) + REQUEST, 1),
     "unknown flag": (changed(flags=8) + REQUEST, 1),
     "oversized": (encode(GOOD) + bytes(MESSAGE_MAX), 1),

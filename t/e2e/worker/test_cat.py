@@ -9,11 +9,11 @@ import fronts
 # Receives two requests, answers both, says so of both in one message, and returns the second.
 WORKER = '''
 import select, socket, struct
-HEADER = struct.Struct("<4sBBHQIIQ")
+HEADER = struct.Struct("<4sBBHQIIII")
 queue = socket.socket(fileno=0)
-queue.send(HEADER.pack(b"LFDT", 1, 2, 16, 0, 0, 0, 0))
+queue.send(HEADER.pack(b"LFDT", 2, 2, 16, 0, 0, 0, 0, 0))
 def receive():
-    message, fds, _, _ = socket.recv_fds(queue, 65568, 1)
+    message, fds, _, _ = socket.recv_fds(queue, 69664, 1)
     return HEADER.unpack(message[:32])[4] if message else None, fds
 while True:
     (first, fds), (second, more) = receive(), receive()
@@ -22,8 +22,8 @@ while True:
     for fd in fds + more:
         with socket.socket(fileno=fd) as client:
             client.send(b"HTTP/1.1 200 OK\\r\\nContent-Length: 0\\r\\n\\r\\n")
-    queue.send(HEADER.pack(b"LFDT", 1, 3, 0, first, 0, 0, 0)
-               + HEADER.pack(b"LFDT", 1, 4, 8, second, 0, 0, 0))
+    queue.send(HEADER.pack(b"LFDT", 2, 3, 0, first, 0, 0, 0, 0)
+               + HEADER.pack(b"LFDT", 2, 4, 8, second, 0, 0, 0, 0))
 '''
 REQUEST = b"GET /hot/ HTTP/1.1\r\nHost: t\r\n\r\n"
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"

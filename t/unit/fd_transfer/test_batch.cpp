@@ -28,7 +28,7 @@ START_TEST(the_worker_gets_all_in_their_order) {
     const Channel channel = Channel::create(0);
     Batch batch;
     for (uint64_t id = 1; id <= 3; ++id)
-        ck_assert(batch.add(record(id), bytes(head + std::string(id, 'b')), int(id) - 1));
+        ck_assert(batch.add(record(id), bytes(head + std::string(id, 'b')), {}, int(id) - 1));
     ck_assert_uint_eq(batch.size(), 3);
     ck_assert(batch.send(channel) == process::PassingError::none);
 
@@ -54,8 +54,8 @@ START_TEST(so_many_and_no_more) {
     const Channel channel = Channel::create(0);
     Batch batch;
     for (uint64_t id = 1; id <= process::handoff_batch_max; ++id)
-        ck_assert(batch.add(record(id), bytes(head), 0));
-    ck_assert(!batch.add(record(99), bytes(head), 0));
+        ck_assert(batch.add(record(id), bytes(head), {}, 0));
+    ck_assert(!batch.add(record(99), bytes(head), {}, 0));
     ck_assert_uint_eq(batch.size(), process::handoff_batch_max);
     ck_assert(batch.send(channel) == process::PassingError::none);
 }
@@ -65,8 +65,8 @@ START_TEST(what_is_too_long_for_the_message_stays_out) {
     const std::string half(process::handoff_message_max / 2 - process::handoff_header_size, 'x');
     for (const bool fits : {true, false}) {
         Batch batch;
-        ck_assert(batch.add(record(1), bytes(half), 0));
-        ck_assert_int_eq(batch.add(record(2), bytes(fits ? half : half + "x"), 0), fits);
+        ck_assert(batch.add(record(1), bytes(half), {}, 0));
+        ck_assert_int_eq(batch.add(record(2), bytes(fits ? half : half + "x"), {}, 0), fits);
         ck_assert_uint_eq(batch.size(), fits ? 2 : 1);
         const Channel channel = Channel::create(1 << 20);
         ck_assert(batch.send(channel) == process::PassingError::none);
@@ -83,7 +83,7 @@ START_TEST(all_go_or_none) {
     const Channel channel = Channel::create(0);
     Batch batch, empty;
     ck_assert(empty.send(channel) == process::PassingError::would_block);
-    for (uint64_t id = 1; id <= 20; ++id) ck_assert(batch.add(record(id), bytes(head), 0));
+    for (uint64_t id = 1; id <= 20; ++id) ck_assert(batch.add(record(id), bytes(head), {}, 0));
     int sent = 0;
     process::PassingError error;
     while ((error = batch.send(channel)) == process::PassingError::none) ++sent;

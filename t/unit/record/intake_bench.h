@@ -41,7 +41,7 @@ inline Socket hand_over(int server) {
                                .id = 7,
                                .socket_index = 3,
                                .head_length = std::uint32_t(request.size()),
-                               .data_length = request.size()};
+                               .data_length = std::uint32_t(request.size())};
     std::uint8_t header[handoff_header_size];
     encode_handoff(record, header);
     const int fd = connection.theirs.fd();

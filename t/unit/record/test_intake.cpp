@@ -30,7 +30,7 @@ void hand_over_together(int server, int count) {
         const HandoffRecord record{.flags = handoff_wants_taken,
                                    .id = std::uint64_t(i + 1),
                                    .head_length = std::uint32_t(request.size()),
-                                   .data_length = request.size()};
+                                   .data_length = std::uint32_t(request.size())};
         std::uint8_t header[handoff_header_size];
         encode_handoff(record, header);
         message.append(reinterpret_cast<const char*>(header), sizeof header).append(request);

@@ -19,7 +19,8 @@ import pytest
 from fdworker import HandoffListener, HandoffQueue, QueueClosed, Reason, RecordError, passing
 from fdworker.aio import Intake
 from fdworker.queue import UNSENT_MAX
-from fdworker.record import MESSAGE_MAX, Flag, Kind, Record, decode, encode, split
+from fdworker.record import (MESSAGE_MAX, Field, Flag, Kind, Record, decode, decode_fields, encode,
+                             encode_fields, split)
 from fdworker.sources import PAUSE, Sources, may_go_on
 
 REQUEST = b"GET /hot/ HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -116,7 +117,7 @@ BAD = {
     "one byte": (b"L", 1, Reason.SHORT_HEADER),
     "header cut": (encode(GOOD)[:31], 1, Reason.SHORT_HEADER),
     "wrong magic": (b"X" + encode(GOOD)[1:] + REQUEST, 1, Reason.BAD_MAGIC),
-    "version 2": (b"LFDT\2" + encode(GOOD)[5:] + REQUEST, 1, Reason.BAD_VERSION),
+    "version 1": (b"LFDT\1" + encode(GOOD)[5:] + REQUEST, 1, Reason.BAD_VERSION),
     "unknown kind": (changed(kind=9) + REQUEST, 1, Reason.BAD_KIND),
     "unknown flag": (changed(flags=128) + REQUEST, 1, Reason.BAD_FLAGS),
     "data cut": (encode(GOOD) + REQUEST[:-1], 1, Reason.BAD_LENGTHS),
@@ -178,6 +179,43 @@ def test_taken_is_said_once_and_only_if_wanted(bench):
         handoff.taken()
     assert bench.told()[0] == Record(Kind.TAKEN, id=7)
     assert bench.told_nothing()
+
+
+def test_done_is_said_once_with_its_numbers_and_implies_taken(bench):
+    bench.send(changed(flags=4) + REQUEST, [bench.accepted.fileno()])
+    handoff = bench.queue.receive()
+    handoff.done(404, 12)
+    handoff.taken()
+    handoff.close()
+    record, fields = bench.told()
+    assert (record.kind, record.id) == (Kind.DONE, 7)
+    assert decode_fields(fields) == {Field.STATUS: b"\x94\x01", Field.BYTES: b"\x0c" + bytes(7)}
+    assert bench.told_nothing()
+
+
+def test_a_return_carries_what_the_log_shows_and_may_end_the_connection(bench):
+    for size in (0, 5, 65537):
+        bench.send(encode(GOOD) + REQUEST, [bench.accepted.fileno()])
+        assert bench.queue.receive().give_back(b"x" * size, 200, 6, end=True)
+        record, data = bench.told()
+        assert record.kind == Kind.RETURN and record.flags & Flag.END_CONNECTION
+        section = data[len(data) - record.fields_length:]
+        assert decode_fields(section) == {Field.STATUS: b"\xc8\0", Field.BYTES: b"\x06" + bytes(7)}
+
+
+def test_what_the_server_knows_of_the_client(bench):
+    fields = {Field.CLIENT_ADDRESS: "192.0.2.7", Field.CLIENT_PORT: 4711, Field.SCHEME: "https",
+              Field.USER: "jo", Field.BODY_LIMIT: 1024}
+    for section, client, scheme, user, limit in (
+            (encode_fields(fields), ("192.0.2.7", 4711), "https", "jo", 1024),
+            (b"", None, "http", None, None), (b"\x63\0\x01\0x", None, "http", None, None)):
+        message = changed(fields_length=len(section)) + REQUEST + section
+        bench.send(message, [bench.accepted.fileno()])
+        with bench.queue.receive() as handoff:
+            assert handoff.data == REQUEST
+            assert (handoff.client, handoff.scheme) == (client, scheme)
+            assert (handoff.user, handoff.body_limit) == (user, limit)
+        bench.told()
 
 
 def test_threads_may_tell_at_the_same_time(bench):
@@ -280,7 +318,9 @@ def test_without_a_descriptor_for_the_memfd_the_request_is_lost(bench, free, ans
     with passing.Fds([passing.memfd_with(REQUEST)]) as memfd:
         fds = [bench.accepted.fileno(), *memfd]
         assert refused(bench, message, fds, free) is Reason.TRUNCATED_FDS
-    assert bench.told()[0] == Record(Kind.TAKEN, id=7)
+    record, fields = bench.told()
+    assert (record.kind, record.id) == (Kind.DONE, 7)
+    assert decode_fields(fields).get(Field.STATUS) == ((503).to_bytes(2, "little") if answer else None)
     bench.accepted.close()
     assert bench.client.recv(13) == answer
 

@@ -71,7 +71,7 @@ struct Bench {
         return {.id = 7,
                 .socket_index = 3,
                 .head_length = std::uint32_t(request.size()),
-                .data_length = request.size()};
+                .data_length = std::uint32_t(request.size())};
     }
     // What the worker told the server in one message; `message` keeps the fds.
     std::vector<HandoffRecord> told_together(ReceivedMessage& message) {

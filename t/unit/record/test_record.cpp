@@ -49,7 +49,9 @@ void set_field(HandoffRecord& record, const std::string& field) {
     else if (name == "head_length")
         record.head_length = std::uint32_t(value);
     else if (name == "data_length")
-        record.data_length = value;
+        record.data_length = std::uint32_t(value);
+    else if (name == "fields_length")
+        record.fields_length = std::uint32_t(value);
     else
         ck_abort_msg("unknown field %s", name.c_str());
 }
@@ -76,7 +78,8 @@ std::vector<Vector> read_vectors() {
 const char* name_of(HandoffError error) {
     static const char* const names[] = {"none",        "short_header", "bad_magic",
                                         "bad_version", "bad_kind",     "bad_flags",
-                                        "bad_lengths", "missing_fd",   "too_many_fds"};
+                                        "bad_lengths", "bad_fields",   "missing_fd",
+                                        "too_many_fds"};
     return names[std::size_t(error)];
 }
 
@@ -147,6 +150,10 @@ START_TEST(a_message_of_many_records_is_read_one_by_one) {
         ck_assert_uint_eq(reader.data().size(), record.inline_length());
         ck_assert(std::equal(reader.data().begin(), reader.data().end(),
                              v.message.begin() + handoff_header_size));
+        ck_assert_uint_eq(reader.fields().size(), record.fields_length);
+        ck_assert(
+            std::equal(reader.fields().begin(), reader.fields().end(),
+                       v.message.end() - std::ptrdiff_t(record.fields_length), v.message.end()));
         fds += v.fds;
     }
     ck_assert(reader.done());

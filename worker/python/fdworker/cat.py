@@ -27,7 +27,9 @@ from typing import Iterable
 from . import passing
 from .queue import UNAVAILABLE
 from .record import (
+    HEADER,
     INLINE_MAX,
+    Field,
     Flag,
     Kind,
     Reason,
@@ -35,12 +37,14 @@ from .record import (
     RecordError,
     decode,
     encode,
+    encode_fields,
     read,
     split,
 )
 
 HEAD_MAX = 1 << 20  # bytes
 HEAD_TIMEOUT = 30.0  # seconds
+LINGER = 5.0  # seconds, as lighttpd does
 NOT_HANDED_OVER = (
     b"HTTP/1.1 404 Not Found\r\nContent-Type: text/plain\r\nContent-Length: 36\r\n\r\n"
     b"fdworker-cat: outside of the prefix\n"
@@ -54,7 +58,7 @@ class Front:
         self._queue = queue
         self._options = options
         self._loop = asyncio.get_running_loop()
-        self._backlog: deque[tuple[float, Record, bytes, socket.socket]] = deque()
+        self._backlog: deque[tuple[float, Record, bytes, bytes, socket.socket]] = deque()
         self._duplicates: dict[int, socket.socket] = {}  # by hand-off id, until `taken`
         self._said_hello = False
         self._next_id = 1
@@ -99,18 +103,24 @@ class Front:
             flags |= Flag.WANTS_TAKEN
         if self._options.memfd or len(data) > INLINE_MAX:
             flags |= Flag.IN_MEMFD
-        record = Record(Kind.REQUEST, flags, self._next_id, 0, head_length, len(data))
+        address, port = client.getpeername()
+        fields = encode_fields(
+            {Field.CLIENT_ADDRESS: address, Field.CLIENT_PORT: port, Field.SCHEME: "http"}
+        )
+        record = Record(
+            Kind.REQUEST, flags, self._next_id, 0, head_length, len(data), len(fields)
+        )
         self._next_id += 1
-        self._backlog.append((time.monotonic(), record, data, client))
+        self._backlog.append((time.monotonic(), record, data, fields, client))
         self._send_backlog()
 
     def _send_backlog(self) -> None:
         while self._backlog:
-            began, record, data, client = self._backlog[0]
+            began, record, data, fields, client = self._backlog[0]
             late = time.monotonic() - began > self._options.deadline
             try:
                 if not late:
-                    self._send(record, data, client)
+                    self._send(record, data, fields, client)
             except (BlockingIOError, OSError) as error:
                 if isinstance(error, BlockingIOError) or error.errno == errno.ETOOMANYREFS:
                     self._loop.call_later(0.002, self._send_backlog)
@@ -125,12 +135,12 @@ class Front:
                 continue
             client.close()
 
-    def _send(self, record: Record, data: bytes, client: socket.socket) -> None:
+    def _send(self, record: Record, data: bytes, fields: bytes, client: socket.socket) -> None:
         with passing.Fds() as memfd:
             if record.in_memfd:
                 memfd.append(passing.memfd_with(data))
             inline = b"" if memfd else data
-            passing.send(self._queue, [encode(record), inline], [client.fileno(), *memfd])
+            passing.send(self._queue, [encode(record), inline, fields], [client.fileno(), *memfd])
 
     def _from_worker(self) -> None:
         try:
@@ -168,20 +178,47 @@ class Front:
             self._said_hello = True
             say(f"worker {sender} says hello")
         elif record.kind == Kind.RETURN:
-            data = note[32:]
+            data = note[HEADER.size : HEADER.size + record.data_length]
             if record.in_memfd:
                 data = passing.memfd_data(fds[1], record.data_length)
             if record.without_socket:
                 client, duplicate = duplicate, None
             else:
                 client = socket.socket(fileno=fds.pop(0))
-            if client:
+            if client and record.flags & Flag.END_CONNECTION:
+                self._linger(client)
+            elif client:
                 client.setblocking(False)
                 self._read_head(client, data)
             else:
                 say(f"a worker returned hand-off {record.id}, which is not kept, without its socket")
         if duplicate:
             duplicate.close()
+
+    def _linger(self, client: socket.socket) -> None:
+        """Ends the connection once the client has ended its side, or after a while: closing with
+        unread bytes would send a reset, which may overtake the response."""
+        client.setblocking(False)
+        with contextlib.suppress(OSError):
+            client.shutdown(socket.SHUT_WR)
+
+        def close() -> None:
+            self._loop.remove_reader(client)
+            client.close()
+
+        def discard() -> None:
+            try:
+                if client.recv(INLINE_MAX):
+                    return
+            except BlockingIOError:
+                return
+            except OSError:
+                pass
+            timer.cancel()
+            close()
+
+        timer = self._loop.call_later(LINGER, close)
+        self._loop.add_reader(client, discard)
 
     def worker_died(self, pid: int) -> None:
         """Ends the connections whose duplicates show that the dead worker held them."""

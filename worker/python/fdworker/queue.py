@@ -14,19 +14,23 @@ import os
 import socket
 from collections import deque
 from threading import Lock
+from typing import Mapping
 
 from . import passing
 from .record import (
     HEADER,
     INLINE_MAX,
     MEMFD_MAX,
+    Field,
     Flag,
     Kind,
     Reason,
     Record,
     RecordError,
     decode,
+    decode_fields,
     encode,
+    encode_fields,
     read,
 )
 
@@ -50,10 +54,22 @@ class Handoff:
     rest            what was read after the head: body, or pipelined requests
     id              of the hand-off
     raw_stage       True: lighttpd's access control has not run
+
+    What the server knows of the client, from the connection and not from the request's fields:
+
+    client          address and port, as ("192.0.2.7", 4711); None: not known (a unix socket)
+    scheme          "http" or "https", as the client sees it
+    user            whom lighttpd has authenticated; None: nobody
+    body_limit      bytes of body that lighttpd would accept; None: any number
     """
 
     def __init__(
-        self, queue: HandoffQueue, record: Record, sock: socket.socket, data: bytes
+        self,
+        queue: HandoffQueue,
+        record: Record,
+        sock: socket.socket,
+        data: bytes,
+        fields: Mapping[int, bytes] = {},
     ) -> None:
         self.sock = sock
         self.head = data[: record.head_length]
@@ -63,6 +79,13 @@ class Handoff:
         self._socket_index = record.socket_index
         self._queue = queue
         self._untold = bool(record.flags & Flag.WANTS_TAKEN)
+        self._ended = False
+        address = fields.get(Field.CLIENT_ADDRESS, b"").decode()
+        port = int.from_bytes(fields.get(Field.CLIENT_PORT, b""), "little")
+        self.client = (address, port) if address else None
+        self.scheme = fields.get(Field.SCHEME, b"http").decode()
+        self.user = fields[Field.USER].decode("latin-1") if Field.USER in fields else None
+        self.body_limit = int.from_bytes(fields.get(Field.BODY_LIMIT, b""), "little") or None
 
     def __enter__(self) -> Handoff:
         return self
@@ -89,18 +112,40 @@ class Handoff:
             self._untold = False
             self._queue.tell(Record(Kind.TAKEN, id=self.id))
 
-    def give_back(self, unread: bytes = b"") -> bool:
+    def done(self, status: int = 0, size: int = 0) -> None:
+        """To be called when the answer has ended: what the server's access log shows.
+
+        `status` is that of HTTP (0: not known), `size` the bytes written after the response's head.
+        Implies taken(). give_back() and close() say it too, so it is needed only for its numbers.
+        Harmless when called again.
+        """
+        if not self._ended:
+            self._ended, self._untold = True, False
+            fields = _answer(status, size)
+            record = Record(Kind.DONE, id=self.id, fields_length=len(fields))
+            self._queue.tell(record, fields)
+
+    def give_back(
+        self, unread: bytes = b"", status: int = 0, size: int = 0, *, end: bool = False
+    ) -> bool:
         """Gives the socket back to lighttpd, which goes on reading requests there.
 
-        `unread` are bytes read from the client that belong to a later request. False when the
+        `unread` are bytes read from the client that belong to a later request; `status` and `size`
+        as for done(). With `end` lighttpd reads no further request: it ends the connection as it
+        does after a last response of its own, once the client has had the answer. False when the
         server takes nothing now: the socket is still the caller's, to go on with or to close.
         """
         # The server still has its own descriptor, and takes it if nothing can be lost with ours.
         flags = Flag.WITHOUT_SOCKET if self._untold and not unread else 0
-        record = Record(Kind.RETURN, flags, self.id, self._socket_index, 0, len(unread))
-        if not self._queue.give_back(record, self.sock, unread):
+        if end:
+            flags |= Flag.END_CONNECTION
+        fields = _answer(status, size)
+        record = Record(
+            Kind.RETURN, flags, self.id, self._socket_index, 0, len(unread), len(fields)
+        )
+        if not self._queue.give_back(record, self.sock, unread, fields):
             return False
-        self._untold = False
+        self._ended, self._untold = True, False
         self.sock.close()
         return True
 
@@ -113,8 +158,13 @@ class Handoff:
             self.sock.shutdown(socket.SHUT_WR)
         except OSError:
             pass  # the client was faster
-        self.taken()
+        self.done()
         self.sock.close()
+
+
+def _answer(status: int, size: int) -> bytes:
+    """The fields of `done` and of a return."""
+    return encode_fields({Field.STATUS: status, Field.BYTES: size}) if status else b""
 
 
 class HandoffQueue:
@@ -136,8 +186,8 @@ class HandoffQueue:
         self._sock.close()
 
     def hello(self) -> None:
-        """Tells the server that this process will say `taken`. To be called once, at the start."""
-        self.tell(Record(Kind.HELLO))
+        """Tells the server that this process says `taken` and `done`. Once, at the start."""
+        self.tell(Record(Kind.HELLO, Flag.SAYS_DONE))
 
     def has_ended(self) -> bool:
         """Whether receive() would raise QueueClosed. Receives nothing."""
@@ -181,14 +231,15 @@ class HandoffQueue:
         if record.in_memfd and fds:
             with self._adopt(record, fds, b"") as handoff, contextlib.suppress(OSError):
                 handoff.sock.send(UNAVAILABLE)
+                handoff.done(503)
                 # Closing with unread bytes would send a reset, which may overtake the response.
                 handoff.sock.recv(DISCARD_MAX)
         elif wants_taken and record.in_memfd:
-            self.tell(Record(Kind.TAKEN, id=record.id))
+            self.tell(Record(Kind.DONE, id=record.id))
         elif wants_taken:
             flags, length = Flag.WITHOUT_SOCKET, record.data_length
             back = Record(Kind.RETURN, flags, record.id, record.socket_index, 0, length)
-            self.tell(back, message[HEADER.size :])
+            self.tell(back, message[HEADER.size : HEADER.size + length])
         raise RecordError(Reason.TRUNCATED_FDS)
 
     def _handoff(self, message: bytes, fds: passing.Fds) -> Handoff:
@@ -198,10 +249,13 @@ class HandoffQueue:
         if record.in_memfd:
             data = passing.memfd_data(fds[1], record.data_length)
         else:
-            data = message[-record.data_length :]
-        return self._adopt(record, fds, data)
+            data = message[HEADER.size : HEADER.size + record.data_length]
+        section = message[record.message_length - record.fields_length :]
+        return self._adopt(record, fds, data, decode_fields(section))
 
-    def _adopt(self, record: Record, fds: passing.Fds, data: bytes) -> Handoff:
+    def _adopt(
+        self, record: Record, fds: passing.Fds, data: bytes, fields: Mapping[int, bytes] = {}
+    ) -> Handoff:
         try:
             sock = socket.socket(fileno=fds[0])
         except OSError:
@@ -209,7 +263,7 @@ class HandoffQueue:
         fds.pop(0)
         sock.setblocking(False)
         fcntl.fcntl(sock, fcntl.F_SETOWN, os.getpid())  # which worker holds it
-        return Handoff(self, record, sock, data)
+        return Handoff(self, record, sock, data, fields)
 
     def tell(self, record: Record, data: bytes = b"") -> None:
         """Sends a note without fds, now or when there is room again."""
@@ -237,8 +291,10 @@ class HandoffQueue:
                 self._unsent.clear()  # the server has gone, nobody is left to be told
                 self._unsent_size = 0
 
-    def give_back(self, record: Record, sock: socket.socket, data: bytes) -> bool:
-        """Sends a `return` record; False when it cannot be sent now."""
+    def give_back(
+        self, record: Record, sock: socket.socket, data: bytes, section: bytes = b""
+    ) -> bool:
+        """Sends a `return` record with its fields; False when it cannot be sent now."""
         if len(data) > MEMFD_MAX:
             return False
         fds = [] if record.without_socket else [sock.fileno()]
@@ -246,8 +302,9 @@ class HandoffQueue:
             with passing.Fds() as memfd:
                 if len(data) > INLINE_MAX:
                     memfd.append(passing.memfd_with(data))
-                    record, data = dataclasses.replace(record, flags=Flag.IN_MEMFD), b""
-                passing.send(self._sock, [encode(record), data], [*fds, *memfd])
+                    flags = record.flags | Flag.IN_MEMFD
+                    record, data = dataclasses.replace(record, flags=flags), b""
+                passing.send(self._sock, [encode(record), data, section], [*fds, *memfd])
             return True
         except OSError:  # no room, or no descriptor
             return False

@@ -9,14 +9,16 @@ from __future__ import annotations
 import enum
 import struct
 from dataclasses import dataclass
-from typing import Iterator
+from typing import Iterator, Mapping
 
-HEADER = struct.Struct("<4sBBHQIIQ")
+HEADER = struct.Struct("<4sBBHQIIII")
+FIELD = struct.Struct("<HH")
 MAGIC = b"LFDT"
-VERSION = 1
+VERSION = 2
 INLINE_MAX = 65536  # bytes of data that travel in the record
-MEMFD_MAX = 1 << 24  # bytes of data in a memfd
-MESSAGE_MAX = HEADER.size + INLINE_MAX
+FIELDS_MAX = 4096  # bytes of optional fields
+MEMFD_MAX = 1 << 30  # bytes of data in a memfd
+MESSAGE_MAX = HEADER.size + INLINE_MAX + FIELDS_MAX
 FDS_MAX = 2
 
 
@@ -27,6 +29,7 @@ class Kind(enum.IntEnum):
     HELLO = 2
     TAKEN = 3
     RETURN = 4
+    DONE = 5
 
 
 class Flag:
@@ -37,6 +40,26 @@ class Flag:
     WANTS_TAKEN = 4
     WITHOUT_SOCKET = 8
     TAKES_BATCHES = 16
+    END_CONNECTION = 32
+    SAYS_DONE = 64
+
+
+class Field(enum.IntEnum):
+    """Types of optional fields: 1 to 5 in requests, from 16 on in what a worker says of its answer.
+
+    Numbers are little-endian; their width in bytes stands in NUMBERS, all others are text.
+    """
+
+    CLIENT_ADDRESS = 1
+    CLIENT_PORT = 2
+    SCHEME = 3
+    USER = 4
+    BODY_LIMIT = 5
+    STATUS = 16
+    BYTES = 17
+
+
+NUMBERS = {Field.CLIENT_PORT: 2, Field.BODY_LIMIT: 8, Field.STATUS: 2, Field.BYTES: 8}
 
 
 class Reason(enum.Enum):
@@ -48,6 +71,7 @@ class Reason(enum.Enum):
     BAD_KIND = "bad_kind"
     BAD_FLAGS = "bad_flags"
     BAD_LENGTHS = "bad_lengths"
+    BAD_FIELDS = "bad_fields"
     MISSING_FD = "missing_fd"
     TOO_MANY_FDS = "too_many_fds"
     TRUNCATED_DATA = "truncated_data"
@@ -60,10 +84,11 @@ class Reason(enum.Enum):
 TEXTS = {
     Reason.SHORT_HEADER: "record is shorter than its 32-byte header",
     Reason.BAD_MAGIC: "record has the wrong magic (not a hand-off)",
-    Reason.BAD_VERSION: "record has a version other than 1 (server and fdworker differ)",
+    Reason.BAD_VERSION: "record has a version other than 2 (server and fdworker differ)",
     Reason.BAD_KIND: "record is of an unknown kind",
     Reason.BAD_FLAGS: "record has flags that its kind does not know",
     Reason.BAD_LENGTHS: "record's lengths contradict each other, the message or the limits",
+    Reason.BAD_FIELDS: "record's optional fields do not end where their section does",
     Reason.MISSING_FD: "record came without the file descriptors it needs",
     Reason.TOO_MANY_FDS: "record came with more file descriptors than it needs",
     Reason.TRUNCATED_DATA: "message is longer than the largest record",
@@ -93,6 +118,7 @@ class Record:
     socket_index: int = 0
     head_length: int = 0
     data_length: int = 0
+    fields_length: int = 0
 
     @property
     def in_memfd(self) -> bool:
@@ -107,6 +133,10 @@ class Record:
         return 0 if self.in_memfd else self.data_length
 
     @property
+    def message_length(self) -> int:
+        return HEADER.size + self.inline_length + self.fields_length
+
+    @property
     def fds_expected(self) -> int:
         carries_socket = self.kind in (Kind.REQUEST, Kind.RETURN) and not self.without_socket
         return carries_socket + self.in_memfd
@@ -114,9 +144,10 @@ class Record:
 
 ALLOWED_FLAGS = {
     Kind.REQUEST: Flag.IN_MEMFD | Flag.RAW_STAGE | Flag.WANTS_TAKEN,
-    Kind.HELLO: Flag.TAKES_BATCHES,
+    Kind.HELLO: Flag.TAKES_BATCHES | Flag.SAYS_DONE,
     Kind.TAKEN: 0,
-    Kind.RETURN: Flag.IN_MEMFD | Flag.WITHOUT_SOCKET,
+    Kind.RETURN: Flag.IN_MEMFD | Flag.WITHOUT_SOCKET | Flag.END_CONNECTION,
+    Kind.DONE: 0,
 }
 
 
@@ -124,8 +155,35 @@ def encode(record: Record) -> bytes:
     """The 32 header bytes."""
     return HEADER.pack(
         MAGIC, VERSION, record.kind, record.flags, record.id,
-        record.socket_index, record.head_length, record.data_length,
+        record.socket_index, record.head_length, record.data_length, record.fields_length,
     )  # fmt: skip
+
+
+def encode_fields(fields: Mapping[Field, int | str]) -> bytes:
+    """The optional fields of a record, in the order given."""
+    parts = []
+    for kind, value in fields.items():
+        content = value.encode() if isinstance(value, str) else value.to_bytes(NUMBERS[kind], "little")
+        parts.append(FIELD.pack(kind, len(content)) + content)
+    return b"".join(parts)
+
+
+def decode_fields(section: bytes) -> dict[int, bytes]:
+    """The optional fields by type, the unknown ones too; the last of each type counts.
+
+    Raises RecordError.
+    """
+    fields: dict[int, bytes] = {}
+    offset = 0
+    while offset < len(section):
+        if offset + FIELD.size > len(section):
+            raise RecordError(Reason.BAD_FIELDS)
+        kind, length = FIELD.unpack_from(section, offset)
+        offset += FIELD.size + length
+        if offset > len(section):
+            raise RecordError(Reason.BAD_FIELDS)
+        fields[kind] = section[offset - length : offset]
+    return fields
 
 
 def decode(message: bytes, fd_count: int) -> Record:
@@ -146,8 +204,8 @@ def split(message: bytes) -> Iterator[bytes]:
     while True:
         size = len(message)
         if size >= HEADER.size:
-            _, _, _, flags, _, _, _, length = HEADER.unpack_from(message)
-            size = min(size, HEADER.size + (0 if flags & Flag.IN_MEMFD else length))
+            _, _, _, flags, _, _, _, length, fields = HEADER.unpack_from(message)
+            size = min(size, HEADER.size + (0 if flags & Flag.IN_MEMFD else length) + fields)
         yield message[:size]
         message = message[size:]
         if not message:
@@ -163,7 +221,7 @@ def read(message: bytes) -> Record:
         raise RecordError(Reason.BAD_MAGIC)
     if version != VERSION:
         raise RecordError(Reason.BAD_VERSION)
-    if not Kind.REQUEST <= kind <= Kind.RETURN:
+    if not Kind.REQUEST <= kind <= Kind.DONE:
         raise RecordError(Reason.BAD_KIND)
     if flags & ~ALLOWED_FLAGS[kind]:
         raise RecordError(Reason.BAD_FLAGS)
@@ -172,13 +230,14 @@ def read(message: bytes) -> Record:
         raise RecordError(Reason.BAD_FLAGS)
     if not _lengths_agree(record, len(message)):
         raise RecordError(Reason.BAD_LENGTHS)
+    decode_fields(message[record.message_length - record.fields_length :])
     return record
 
 
 def _lengths_agree(record: Record, message_size: int) -> bool:
     if record.data_length > (MEMFD_MAX if record.in_memfd else INLINE_MAX):
         return False
-    if message_size != HEADER.size + record.inline_length:
+    if record.fields_length > FIELDS_MAX or message_size != record.message_length:
         return False
     if record.kind == Kind.REQUEST:
         return 0 < record.head_length <= record.data_length
