@@ -65,23 +65,11 @@ handler_t refuse(request_st* r, int status, std::string_view text) {
     return HANDLER_FINISHED;
 }
 
-namespace {
-
-// Where the next request starts, for the access log's counts of bytes.
-template <class Request>
-off_t& bytes_read_checkpoint(Request* r) {
-    if constexpr (requires { r->x.h1.bytes_read_ckpt; })
-        return r->x.h1.bytes_read_ckpt;
-    else
-        return r->bytes_read_ckpt;
-}
-
-}  // namespace
-
 void begin_next_request(request_st* r) {
     if (r->http_status) plugins_call_handle_request_done(r);
     request_reset(r);
-    bytes_read_checkpoint(r) = r->read_queue.bytes_in;
+    read_checkpoint(r) = r->read_queue.bytes_in;
+    written_checkpoint(r) = r->write_queue.bytes_out;
     r->state = CON_STATE_REQUEST_START;
 }
 

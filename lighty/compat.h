@@ -57,15 +57,19 @@ handler_t refuse(request_st* r, int status, std::string_view text = {});
 void begin_next_request(request_st* r);
 
 // The address of the client, as mod_extforward may have corrected it.
-inline std::string_view client_address(const request_st* r) {
-    const auto text = [](const buffer& b) { return std::string_view(b.ptr, buffer_clen(&b)); };
-    const auto of = [&text](const auto* request) {
+inline const buffer& client_address_buffer(const request_st* r) {
+    const auto of = [](const auto* request) -> const buffer& {
         if constexpr (requires { request->dst_addr_buf; })
-            return text(*request->dst_addr_buf);
+            return *request->dst_addr_buf;
         else
-            return text(request->con->dst_addr_buf);
+            return request->con->dst_addr_buf;
     };
     return of(r);
+}
+
+inline std::string_view client_address(const request_st* r) {
+    const buffer& text = client_address_buffer(r);
+    return {text.ptr, buffer_clen(&text)};
 }
 
 inline const sock_addr& client_sock_addr(const request_st* r) {
@@ -78,9 +82,30 @@ inline const sock_addr& client_sock_addr(const request_st* r) {
     return of(r);
 }
 
+// Where this request begins in the counts of its connection's bytes, for the access log.
+template <class Request>
+off_t& written_checkpoint(Request* r) {
+    if constexpr (requires { r->x.h1.bytes_written_ckpt; })
+        return r->x.h1.bytes_written_ckpt;
+    else
+        return r->bytes_written_ckpt;
+}
+
+template <class Request>
+off_t& read_checkpoint(Request* r) {
+    if constexpr (requires { r->x.h1.bytes_read_ckpt; })
+        return r->x.h1.bytes_read_ckpt;
+    else
+        return r->bytes_read_ckpt;
+}
+
 // Whether the server has begun to stop, or to re-read its configuration: it waits only for the
 // connections that are open.
 bool is_stopping(const server* srv);
+
+// Whether it has closed its listening sockets for good, and its logs: it frees its connections, then
+// its modules.
+inline bool is_ending(const server* srv) { return srv->srv_sockets.used == 0; }
 
 // Switches a flag of server.feature-flags off. To be called from set_defaults; true if it was on.
 bool switch_off_feature(server* srv, const char* name);
