@@ -94,7 +94,17 @@ bool Channel::shut_down() const {
     return poll(&state, 1, 0) > 0;
 }
 
-void Channel::take_back() { drop_messages(theirs_.get()); }
+std::optional<uint64_t> Channel::first_id() const {
+    uint8_t header[process::handoff_header_size];
+    const ssize_t size = recv(theirs_.get(), header, sizeof(header), MSG_PEEK | MSG_DONTWAIT);
+    if (size != ssize_t(sizeof(header))) return std::nullopt;
+    return process::handoff_id(header);
+}
+
+process::PassingError Channel::take_first(std::span<uint8_t> buffer,
+                                          process::ReceivedMessage& message) const {
+    return process::receive_message(theirs_.get(), buffer, message);
+}
 
 void Channel::close() {
     if (!ours_) return;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <utility>
 
@@ -44,9 +45,12 @@ class Channel {
     // Whether workers have shut it down: they will say nothing any more.
     bool shut_down() const;
 
-    // Takes what no worker has received out of the queue to workers that lighttpd starts, and drops
-    // it.
-    void take_back();
+    // Of the queue to workers that lighttpd starts: the id of the first hand-off in it, which is the
+    // oldest; nothing if all have been received.
+    std::optional<uint64_t> first_id() const;
+    // Takes the first message out of that queue, so that no worker receives it.
+    process::PassingError take_first(std::span<uint8_t> buffer,
+                                     process::ReceivedMessage& message) const;
 
     // What workers were sent can still be received; what they said and we have not read is dropped.
     void close();

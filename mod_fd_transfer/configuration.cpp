@@ -78,6 +78,7 @@ void read_bounds(lighty::Options& options, Settings& settings) {
         options.choice("taken", {"auto", "always", "never"}, size_t(Protection::automatic)));
     settings.max_untaken = options.number("max-untaken", 1, 1 << 20, 4096);
     settings.taken_timeout = options.number("taken-timeout", 1, 86400, 60);
+    settings.max_unlogged = options.number("max-unlogged", 0, 1 << 20, 1024);
 }
 
 void read_stage(lighty::Options& options, Settings& settings) {

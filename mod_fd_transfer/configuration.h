@@ -44,6 +44,7 @@ struct Settings {
     Protection protection = Protection::automatic;
     int64_t max_untaken = 0;  // connections
     int64_t taken_timeout = 0;
+    int64_t max_unlogged = 0;  // entries for the access log
 
     bool spawned() const { return !program.command.empty(); }
 };

@@ -66,11 +66,6 @@ void note_for_log(request_st* r, const Service& service) {
                         uint32_t(queued.size()));
 }
 
-void set_log_entry(request_st* r, const PluginData* p, const Service& service) {
-    if (p->transfer->logged()) note_for_log(r, service);
-    r->http_status = int(service.settings().log_status);
-}
-
 // From now on nothing that the server does with the connection touches the client's socket: what
 // it shuts down and closes is an unconnected dummy in its place.
 void detach(connection* con, const PluginData* p) {
@@ -86,25 +81,29 @@ handler_t leave_unpatched(request_st* r, const PluginData* p) {
     return HANDLER_ERROR;
 }
 
-// The socket is the worker's now.
-handler_t leave(request_st* r, const PluginData* p, const Service& service) {
-    if (r->http_status == 0) set_log_entry(r, p, service);
+// The socket is the worker's now, and what the access log shows of the request is settled.
+handler_t leave(request_st* r, const PluginData* p) {
     if (!lighty::server_has_request_raw()) return leave_unpatched(r, p);
     r->state = lighty::state_forward;
     return HANDLER_WAIT_FOR_EVENT;
 }
 
 Pending& make_pending(request_st* r, const PluginData* p, Service& service) {
-    auto* const pending = new Pending{.request = r, .service = &service};
+    auto* const pending = new Pending(r, service, log_monotonic_secs);
     r->plugin_ctx[p->id] = pending;
     return *pending;
 }
 
-handler_t refuse(Pending& pending, int status) {
-    pending.state = Pending::State::refused;
-    pending.status = status;
+handler_t answer_refused(Pending& pending) {
+    const int status = pending.status;
     if (status != 502) ++pending.service->statistics()[Statistics::refused];
     return lighty::refuse(pending.request, status);
+}
+
+handler_t refuse(Pending& pending, int status) {
+    pending.status = status;
+    pending.apply(HandoffEvent::refuse);
+    return answer_refused(pending);
 }
 
 handler_t wait(Pending& pending) {
@@ -124,7 +123,7 @@ handler_t stay(Pending& pending, const PluginData* p) {
     connection* const con = r->con;
     if (!pending.settled) {
         pending.settled = true;
-        set_log_entry(r, p, *pending.service);
+        if (p->transfer->logged()) note_for_log(r, *pending.service);
         drop_read_bytes(con);
         if (r->keep_alive > 0)
             keep_interest(con);
@@ -140,10 +139,14 @@ handler_t stay(Pending& pending, const PluginData* p) {
 
 // First attempt to hand over a request.
 handler_t hand_over(Pending& pending, const PluginData* p) {
+    if (pending.service->down()) return refuse(pending, 503);
     if (pending.service->busy()) return wait(pending);
     switch (send_pending(pending)) {
         case Outcome::sent:
-            return leave(pending.request, p, *pending.service);
+            pending.apply(HandoffEvent::sent);
+            if (p->transfer->logged()) note_for_log(pending.request, *pending.service);
+            pending.service->log_leaving(pending);
+            return leave(pending.request, p);
         case Outcome::held:
             pending.service->hold(pending);
             return stay(pending, p);
@@ -201,10 +204,13 @@ handler_t handle_request_raw(request_st* r, void* plugin_data) {
 
     const std::string_view data = read_bytes(*r->con->read_queue);
     Outcome outcome = Outcome::full;
-    if (Untaken none; !service->busy() && !service->keeps(r->con))
-        outcome = service->send(r, bytes(data), r->rqst_header_len, none);
+    Untaken sent;
+    if (!service->busy() && !service->down() && !service->keeps(r->con))
+        outcome = service->send(r, bytes(data), r->rqst_header_len, sent);
     if (outcome == Outcome::sent) {
-        leave(r, p, *service);
+        if (p->transfer->logged()) note_for_log(r, *service);
+        service->log_sent(r, sent, log_monotonic_secs);
+        leave(r, p);
         return HANDLER_FINISHED;
     }
     Pending& pending = make_pending(r, p, *service);
@@ -230,26 +236,30 @@ handler_t handle_subrequest(request_st* r, void* plugin_data) {
     auto* const p = static_cast<PluginData*>(plugin_data);
     auto* const pending = static_cast<Pending*>(r->plugin_ctx[p->id]);
     if (!pending) return HANDLER_ERROR;
-    switch (pending->state) {
-        case Pending::State::claimed:
+    switch (pending->state()) {
+        case HandoffState::claimed:
             return begin(*pending, p);
-        case Pending::State::put_off:
+        case HandoffState::deferred:
             pending->service->send_put_off();
-            if (pending->state == Pending::State::put_off) return hand_over(*pending, p);
+            if (pending->state() == HandoffState::deferred) return hand_over(*pending, p);
             return stay(*pending, p);
-        case Pending::State::waiting:
+        case HandoffState::waiting:
             return HANDLER_WAIT_FOR_EVENT;
-        case Pending::State::held:
-        case Pending::State::lost:
+        case HandoffState::kept:
+        case HandoffState::lost:
             return stay(*pending, p);
-        case Pending::State::sent:
-            pending->state = Pending::State::left;
-            return leave(r, p, *pending->service);
-        case Pending::State::refused:
-            return refuse(*pending, pending->status);
-        case Pending::State::left:
-        case Pending::State::broken:
-        case Pending::State::returned:
+        case HandoffState::acknowledged:
+            pending->service->log_leaving(*pending);
+            pending->service->forget(*pending);
+            pending->apply(HandoffEvent::leave);
+            return leave(r, p);
+        case HandoffState::refused:
+            return answer_refused(*pending);
+        case HandoffState::broken:
+            lighty::set_logged_response(r, int(pending->service->settings().log_status), 0);
+            break;
+        case HandoffState::left:
+        case HandoffState::returned:
             break;
     }
     return HANDLER_ERROR;
@@ -258,7 +268,7 @@ handler_t handle_subrequest(request_st* r, void* plugin_data) {
 handler_t handle_response_start(request_st* r, void* plugin_data) {
     const auto* const p = static_cast<PluginData*>(plugin_data);
     const auto* const pending = static_cast<Pending*>(r->plugin_ctx[p->id]);
-    if (!pending || pending->state != Pending::State::refused || r->http_status != 503)
+    if (!pending || pending->state() != HandoffState::refused || r->http_status != 503)
         return HANDLER_GO_ON;
     const std::string seconds = std::to_string(pending->service->settings().retry_after);
     http_header_response_set(r, HTTP_HEADER_OTHER, CONST_STR_LEN("Retry-After"), seconds.data(),
@@ -271,8 +281,9 @@ handler_t handle_request_reset(request_st* r, void* plugin_data) {
     if (auto* const pending = static_cast<Pending*>(r->plugin_ctx[p->id])) {
         // The client has gone, or the server is stopping, or its clock has leapt; the worker may be
         // in its answer.
-        if (pending->state == Pending::State::held || pending->state == Pending::State::sent)
+        if (pending->state() == HandoffState::kept || pending->state() == HandoffState::acknowledged)
             detach(r->con, p);
+        if (!lighty::is_ending(r->con->srv)) pending->service->log_abandoned(*pending);
         pending->service->forget(*pending);
         delete pending;
         r->plugin_ctx[p->id] = nullptr;

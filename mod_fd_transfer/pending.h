@@ -4,12 +4,15 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 
 #include "lighty/lighttpd.h"
+#include "mod_fd_transfer/answer.h"
 #include "mod_fd_transfer/backlog.h"
+#include "mod_fd_transfer/handoff_state.h"
 #include "mod_fd_transfer/untaken.h"
 
 namespace fd_transfer {
@@ -17,30 +20,30 @@ namespace fd_transfer {
 class Service;
 
 // Lives until lighttpd resets the request.
-struct Pending {
-    enum class State {
-        claimed,   // nothing tried yet
-        put_off,   // to the end of this turn of the event loop
-        waiting,   // in the backlog
-        held,      // sent, and the connection is kept until the worker has begun to answer
-        lost,      // its worker has died: to be sent again
-        sent,      // a worker has it for good: leave without a word
-        left,      // done
-        returned,  // the worker has answered, lighttpd goes on with the connection
-        broken,    // nobody can answer it any more: close
-        refused,   // answer with `status`
-    };
+class Pending {
+  public:
+    // `now` in seconds: when the request was claimed, from where its deadline counts.
+    Pending(request_st* r, Service& its_service, int64_t now)
+        : request(r), service(&its_service), since(now) {}
+
+    HandoffState state() const { return state_; }
+    void apply(HandoffEvent event) { state_ = after(state_, event); }
 
     request_st* request;
     Service* service;
+    int64_t since;
     std::string data = {};   // what lighttpd no longer has: the head, and once sent what follows it
     size_t head_length = 0;  // bytes of `data`
-    State state = State::claimed;
-    bool settled = false;       // held, and lighttpd has been told what that means
-    bool client_spoke = false;  // while it was held
-    int status = 0;             // of HTTP
+    bool settled = false;       // kept, and lighttpd has been told what that means
+    bool client_spoke = false;  // while it was kept
+    int status = 0;             // of HTTP, when refused
+    std::optional<Answer> answer = {};  // as the worker told it
+    pid_t worker = 0;           // who acknowledged it; 0: not known
     Backlog<Pending>::Place place = {};
     Untaken untaken = {};
+
+  private:
+    HandoffState state_ = HandoffState::claimed;
 };
 
 // A request's text as it travels.

@@ -78,10 +78,10 @@ bool Pool::read_notice() {
             break;
         case Notice::ended:
             log_ended(service, notice.pid, notice.status);
-            service.worker_ended(notice.pid);
+            service.worker_ended(notice.pid, notice.status, notice.ran);
             break;
         case Notice::failed:
-            ++service.statistics()[Statistics::failed];
+            service.worker_failed();
             log_error(srv_->errh, __FILE__, __LINE__,
                       "fd-transfer.server \"%s\": cannot start %s: %s: %s",
                       service.settings().prefix.c_str(),

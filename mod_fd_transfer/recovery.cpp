@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "process/stopped.h"
+
 namespace fd_transfer {
 namespace {
 
@@ -15,16 +17,29 @@ bool has_usable_socket(const Pending& pending) {
     return make_non_blocking(pending.request->con->fd);
 }
 
-void act(Pending& pending, Pending::State state) {
-    pending.state = state;
+void act(Pending& pending, HandoffEvent event) {
+    pending.apply(event);
     joblist_append(pending.request->con);
+}
+
+// Nobody will answer it any more: it lies with no worker, or with one that is stopped, or one that
+// has had all the time there is. `now` in seconds.
+bool is_abandoned(const Pending& pending, const Settings& settings, int64_t now) {
+    const bool late = pending.since + settings.deadline <= now;
+    if (!late) return false;
+    const std::optional<Progress> progress = progress_of(pending.untaken.socket);
+    if (!progress || progress->written != pending.untaken.before.written) return false;
+    const pid_t owner = owner_of(pending.untaken);
+    if (owner == pending.untaken.keeper || process::is_stopped(owner)) return true;
+    return progress->consumed == pending.untaken.before.consumed &&
+           pending.untaken.since + settings.taken_timeout <= now;
 }
 
 }  // namespace
 
 void Recovery::keep(Pending& pending) {
     std::erase(lost_, &pending);
-    pending.state = Pending::State::held;
+    pending.apply(HandoffEvent::sent_kept);
     returned_.remember(pending.request->con);
     if (!pending.untaken.repeatable) pending.data = {};
     untaken_.emplace(pending.untaken.id, &pending);
@@ -50,7 +65,13 @@ Pending* Recovery::hear_of(uint64_t id) {
 
 void Recovery::let_go(Pending& pending) {
     returned_.forget(pending.request->con);
-    act(pending, Pending::State::sent);
+    if (pending.worker == 0) pending.worker = owner_of(pending.untaken);
+    act(pending, HandoffEvent::acknowledge);
+}
+
+std::optional<int64_t> Recovery::since(uint64_t id) const {
+    const auto found = untaken_.find(id);
+    return found == untaken_.end() ? std::nullopt : std::optional(found->second->since);
 }
 
 void Recovery::forget(Pending& pending) {
@@ -84,19 +105,19 @@ void Recovery::settle(Fate fate, Pending& pending) {
         case Fate::repeatable:
             if (pending.untaken.received) ++pending.untaken.deaths;
             if (pending.untaken.deaths >= most_deaths || !has_usable_socket(pending))
-                return refuse(pending);
-            pending.state = Pending::State::lost;
+                return refuse(pending, 502);
+            pending.apply(HandoffEvent::worker_died);
             lost_.push_back(&pending);
             break;
         case Fate::complete:
             complete_.push_back(&pending);
             break;
         case Fate::unanswered:
-            refuse(pending);
+            refuse(pending, 502);
             break;
         case Fate::broken_off:
             ++statistics_[Statistics::broken_off];
-            act(pending, Pending::State::broken);
+            act(pending, HandoffEvent::break_off);
             break;
         case Fate::pending:
         case Fate::answering:
@@ -105,12 +126,14 @@ void Recovery::settle(Fate fate, Pending& pending) {
     }
 }
 
-void Recovery::refuse(Pending& pending) {
-    ++statistics_[Statistics::unanswered];
-    if (!has_usable_socket(pending)) return act(pending, Pending::State::broken);
-    pending.status = 502;
-    pending.request->keep_alive = 0;  // what the worker read of the client's is not known
-    act(pending, Pending::State::refused);
+void Recovery::refuse(Pending& pending, int status) {
+    if (status == 502) ++statistics_[Statistics::unanswered];  // 503 is counted where it is answered
+    if (!has_usable_socket(pending)) return act(pending, HandoffEvent::break_off);
+    pending.status = status;
+    // What the worker read of the client's is not known. And after the response comes a shutdown, so
+    // that a worker that wakes cannot write a second one.
+    pending.request->keep_alive = 0;
+    act(pending, HandoffEvent::refuse);
 }
 
 Pending* Recovery::take_complete() {
@@ -120,22 +143,36 @@ Pending* Recovery::take_complete() {
     return pending;
 }
 
+Pending* Recovery::take_lost() {
+    if (lost_.empty()) return nullptr;
+    Pending* const pending = lost_.front();
+    lost_.pop_front();
+    return pending;
+}
+
 void Recovery::trigger(int64_t now, bool stopping) {
-    const int64_t patience = stopping ? 1 : settings_.taken_timeout;
-    while (!lost_.empty() && lost_.front()->untaken.since + settings_.deadline <= now) {
-        refuse(*lost_.front());
-        lost_.pop_front();
-    }
+    while (!lost_.empty() && lost_.front()->since + settings_.deadline <= now)
+        refuse(*take_lost(), 503);
     std::erase_if(untaken_, [&](const auto& entry) {
         Pending& pending = *entry.second;
         // It is the worker now that the client waits for: no timeout of reading, also if the clock
         // leaps. (The next request sets it anew.)
         pending.request->con->read_idle_ts = now + settings_.taken_timeout;
-        const bool late = pending.untaken.since + patience <= now;
-        if (late) let_go(pending);
-        return late;
+        return end_late(pending, now, stopping);
     });
     show();
+}
+
+// Whether it has ended.
+bool Recovery::end_late(Pending& pending, int64_t now, bool stopping) {
+    if (is_abandoned(pending, settings_, now)) {
+        refuse(pending, 503);
+        return true;
+    }
+    const int64_t patience = stopping ? 1 : settings_.taken_timeout;
+    if (pending.untaken.since + patience > now) return false;
+    let_go(pending);
+    return true;
 }
 
 }  // namespace fd_transfer

@@ -4,6 +4,7 @@
 
 #include <deque>
 #include <map>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -36,6 +37,8 @@ class Recovery {
     // The connection is its worker's from now on. The server leaves it at the end of this turn; it
     // may come back before that.
     void let_go(Pending& pending);
+    // When a hand-off was claimed by our hook, in seconds; nothing: no such hand-off.
+    std::optional<int64_t> since(uint64_t id) const;
     // The request ends.
     void forget(Pending& pending);
 
@@ -47,23 +50,26 @@ class Recovery {
     // themselves must be read before the verdicts are carried out, and it may make some void.
     Verdicts look(size_t channel, ChannelView view);
     void carry_out(const Verdicts& verdicts);
-    // Answered 502.
-    void refuse(Pending& pending);
+    // Answered with an error status, unless the socket cannot be used any more.
+    void refuse(Pending& pending, int status);
 
     // A request to be sent again, the oldest first; nullptr: none. It is `lost` until keep().
     Pending* first_lost() const { return lost_.empty() ? nullptr : lost_.front(); }
+    // Takes it out of the list; nullptr: none.
+    Pending* take_lost();
 
     // Takes one whose answer is complete, and whose connection the server goes on with; nullptr:
     // none.
     Pending* take_complete();
 
-    // Once a second: lets go of what has taken too long. `stopping`: the server waits for its
-    // connections to end, so a second is long.
+    // Once a second: refuses what nobody has begun to answer in time, and lets go of what takes too
+    // long to say so. `stopping`: the server waits for its connections to end, so a second is long.
     void trigger(int64_t now, bool stopping);
 
   private:
     Pending* release(uint64_t id);
     void settle(Fate fate, Pending& pending);
+    bool end_late(Pending& pending, int64_t now, bool stopping);
     void show() { statistics_[Statistics::untaken] = int(untaken_.size()); }
 
     const Settings& settings_;

@@ -4,7 +4,10 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "mod_fd_transfer/service.h"
+#include "process/handoff_fields.h"
 
 namespace fd_transfer {
 namespace {
@@ -29,6 +32,18 @@ const char* read_memfd(int memfd, uint64_t size, std::string& data) {
     return pread(memfd, data.data(), data.size(), 0) == ssize_t(data.size())
                ? nullptr
                : "the memfd holds less than the record says";
+}
+
+Answer answer_in(std::span<const uint8_t> fields) {
+    Answer answer;
+    process::FieldReader reader(fields);
+    while (const auto field = reader.next()) {
+        if (field->type == process::HandoffField::status)
+            answer.status = int(std::min<uint64_t>(field->number().value_or(0), 999));
+        else if (field->type == process::HandoffField::bytes)
+            answer.bytes = std::min<uint64_t>(field->number().value_or(0), INT64_MAX / 2);
+    }
+    return answer;
 }
 
 bool has_written(int socket, const Progress& before) {
@@ -106,17 +121,16 @@ void Service::take_reply(Line& line, const process::HandoffRecord& record,
                          const process::HandoffReader& reader, process::ReceivedMessage& received) {
     switch (record.kind) {
         case process::HandoffKind::hello:
-            // Of a worker in another pid namespace we could not see whether it lives.
-            if (received.sender > 0) line.fuller = true;
-            (record.takes_batches() ? line.batches : line.singles) = true;
+            on_hello(line, record, received.sender);
+            break;
+        case process::HandoffKind::taken:
+            on_taken(record.id, received.sender);
             break;
         case process::HandoffKind::done:
-        case process::HandoffKind::taken:
-            ++statistics_[Statistics::taken];
-            if (Pending* const pending = recovery_.hear_of(record.id)) recovery_.let_go(*pending);
+            on_done(record.id, received.sender, answer_in(reader.fields()));
             break;
         case process::HandoffKind::return_socket:
-            if (const char* const fault = take_back(record, reader, received.fds))
+            if (const char* const fault = accept_returned(record, reader, received.fds))
                 reject(fault, received.sender);
             break;
         default:
@@ -124,9 +138,43 @@ void Service::take_reply(Line& line, const process::HandoffRecord& record,
     }
 }
 
+void Service::on_hello(Line& line, const process::HandoffRecord& record, pid_t sender) {
+    // Of a worker in another pid namespace we could not see whether it lives.
+    if (sender > 0) line.fuller = true;
+    (record.takes_batches() ? line.batches : line.singles) = true;
+    (record.says_done() ? line.says_done : line.says_nothing) = true;
+    line.worker = sender;
+}
+
+void Service::on_taken(uint64_t id, pid_t sender) {
+    ++statistics_[Statistics::taken];
+    Pending* const pending = recovery_.hear_of(id);
+    if (!pending) return;
+    pending->worker = sender;
+    recovery_.let_go(*pending);
+    leaving_.emplace(id, pending);
+}
+
+// A short answer is told with this alone; one that was taken before may be about to leave, or gone.
+void Service::on_done(uint64_t id, pid_t sender, const Answer& answer) {
+    if (Pending* const pending = recovery_.hear_of(id)) {
+        ++statistics_[Statistics::taken];
+        pending->worker = sender;
+        pending->answer = answer;
+        recovery_.let_go(*pending);
+    } else if (const auto leaving = leaving_.find(id); leaving != leaving_.end()) {
+        leaving->second->answer = answer;
+        leaving_.erase(leaving);
+    } else if (deferred_log_.done(id, answer)) {
+        statistics_[Statistics::unlogged] = int(deferred_log_.size());
+    }
+}
+
 // What is wrong with it, or nullptr. Of what a worker sends nothing is read before it is wanted.
-const char* Service::take_back(const process::HandoffRecord& record,
-                               const process::HandoffReader& reader, process::ReceivedFds& fds) {
+const char* Service::accept_returned(const process::HandoffRecord& record,
+                                     const process::HandoffReader& reader,
+                                     process::ReceivedFds& fds) {
+    const Answer answer = answer_in(reader.fields());
     // If we still have the connection, our descriptor is as good and needs no questions.
     const bool kept = recovery_.keeps(record.id);
     process::FileDescriptor client;
@@ -151,25 +199,37 @@ const char* Service::take_back(const process::HandoffRecord& record,
         }
         unread = bytes(from_memfd);
     }
-    return kept ? take_kept_back(*recovery_.hear_of(record.id), unread)
-                : adopt(record.socket_index, unread, std::move(client));
+    return kept ? accept_kept(*recovery_.hear_of(record.id), record, unread, answer)
+                : adopt(record, unread, answer, std::move(client));
 }
 
-const char* Service::take_kept_back(Pending& own, std::span<const uint8_t> unread) {
+const char* Service::accept_kept(Pending& own, const process::HandoffRecord& record,
+                                 std::span<const uint8_t> unread, const Answer& answer) {
     const int socket = own.request->con->fd;
-    const bool answered = unread.empty() || has_written(socket, own.untaken.before);
+    const bool answered = record.ends_connection() || unread.empty() ||
+                          has_written(socket, own.untaken.before);
     if (!answered && goes_round(socket)) {
-        recovery_.refuse(own);
+        recovery_.refuse(own, 502);
         return goes_round_text;
     }
+    if (answer.status) own.answer = answer;
+    if (record.ends_connection()) own.request->keep_alive = 0;
     go_on(own, unread, answered);
     return nullptr;
 }
 
-const char* Service::adopt(uint32_t socket_index, std::span<const uint8_t> unread,
-                           process::FileDescriptor client) {
-    if (!unread.empty() && goes_round(client.get())) return goes_round_text;
-    const char* const fault = returned_.adopt(srv_, socket_index, unread, std::move(client));
+const char* Service::adopt(const process::HandoffRecord& record, std::span<const uint8_t> unread,
+                           const Answer& answer, process::FileDescriptor client) {
+    const bool ends = record.ends_connection();
+    // What is served again is logged then.
+    if (unread.empty() || ends || answer.status)
+        on_done(record.id, 0, answer);
+    else
+        deferred_log_.drop(record.id);
+    if (!unread.empty() && !ends && goes_round(client.get())) return goes_round_text;
+    const char* const fault =
+        ends ? returned_.end(srv_, record.socket_index, std::move(client))
+             : returned_.adopt(srv_, record.socket_index, unread, std::move(client));
     if (!fault) ++statistics_[Statistics::returned];
     return fault;
 }
@@ -200,7 +260,7 @@ void Service::lose(Line& line) {
                   "fd-transfer.server \"%s\": a worker has shut the queue down, with shutdown(2); "
                   "starting all workers of all services anew",
                   settings_.prefix.c_str());
-        line.channel.take_back();  // it is sent again, and must not be received twice
+        take_back_all(line, false);  // what is kept is sent again, and must not be received twice
         hang_up(line);
         return look_after(line, true);  // trigger() does the rest
     }
@@ -208,6 +268,7 @@ void Service::lose(Line& line) {
               "fd-transfer.server \"%s\": the worker at \"socket\" => \"%s\" has closed the queue; "
               "connecting again",
               settings_.prefix.c_str(), settings_.socket.c_str());
+    deferred_log_.worker_ended(line.worker);
     hang_up(line);
     ++statistics_[Statistics::died];
     --statistics_[Statistics::workers];

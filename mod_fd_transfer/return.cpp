@@ -7,6 +7,9 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include <string>
+#include <string_view>
+
 #include "lighty/compat.h"
 
 namespace fd_transfer {
@@ -110,6 +113,38 @@ const char* ReturnedConnections::adopt(server* srv, uint32_t socket_index,
     con->is_readable = !unread.empty();
     connection_state_machine(con);
     return nullptr;
+}
+
+const char* ReturnedConnections::end(server* srv, uint32_t socket_index,
+                                     process::FileDescriptor socket) {
+    if (!make_non_blocking(socket.get())) return "the socket cannot be made non-blocking";
+    sock_addr peer = {};
+    socklen_t size = sizeof(peer);
+    if (getpeername(socket.get(), &peer.plain, &size) != 0) return nullptr;  // it has ended
+    connection* const con =
+        connection_accepted(srv, srv->srv_sockets.ptr[socket_index], &peer, socket.release());
+    if (!con) return "another module refused the connection";
+    con->request.keep_alive = 0;
+    con->request.state = CON_STATE_ERROR;  // whose end is a shutdown, and lingering
+    connection_state_machine(con);
+    return nullptr;
+}
+
+uint64_t ReturnedConnections::refuse(server* srv, uint32_t socket_index, int64_t retry_after,
+                                     process::FileDescriptor socket) {
+    constexpr std::string_view body = "503 Service Unavailable\n";
+    const std::string response =
+        "HTTP/1.1 503 Service Unavailable\r\nRetry-After: " + std::to_string(retry_after) +
+        "\r\nConnection: close\r\nContent-Type: text/plain\r\nContent-Length: " +
+        std::to_string(body.size()) + "\r\n\r\n" + std::string(body);
+    const ssize_t sent =
+        send(socket.get(), response.data(), response.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (sent != ssize_t(response.size())) return 0;
+    if (fault_of(srv, socket_index, socket.get()))
+        shutdown(socket.get(), SHUT_WR);  // there is no room for one more connection
+    else
+        end(srv, socket_index, std::move(socket));
+    return body.size();
 }
 
 void ReturnedConnections::remember(connection* con) {

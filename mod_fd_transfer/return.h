@@ -43,6 +43,14 @@ class ReturnedConnections {
     const char* adopt(server* srv, uint32_t socket_index, std::span<const uint8_t> unread,
                       process::FileDescriptor socket);
 
+    // Ends such a connection as the server ends one of its own: no more is written, and what the
+    // client still sends is read for a while, so that it does not miss the response.
+    const char* end(server* srv, uint32_t socket_index, process::FileDescriptor socket);
+    // Answers 503 on a socket that no worker has received, and ends its connection. `retry_after` in
+    // seconds. Returns the bytes of the response without its head; 0: it could not be written.
+    uint64_t refuse(server* srv, uint32_t socket_index, int64_t retry_after,
+                    process::FileDescriptor socket);
+
     // The server keeps a connection that a worker has too.
     void remember(connection* con);
 

@@ -68,6 +68,7 @@ bool Service::send_record(Line& line, request_st* r, std::span<const uint8_t> da
         return false;
     }
     ++statistics_[Statistics::handed_over];
+    last_sent_ = record.id;
     return true;
 }
 
@@ -91,7 +92,7 @@ Service::Outcome Service::send(request_st* r, std::span<const uint8_t> data,
         if (!line.node || line.deaf) continue;
         const bool hold = keep && wants_taken(line);
         const uint64_t id = next_id++;
-        if (hold) untaken = untaken_of(r, line.index, id);
+        untaken = hold ? untaken_of(r, line.index, id) : Untaken{.id = id, .channel = line.index};
         if (send_record(line, r, data,
                         record_of(r->con, settings_.stage, head_length, hold, id)))
             return hold ? Outcome::held : Outcome::sent;
@@ -130,7 +131,7 @@ void Service::send_lost() {
 // queue keeps it, whoever dies. What has come back was perhaps one too many of those that came
 // together.
 void Service::put_off(Pending& pending) {
-    pending.state = Pending::State::put_off;
+    pending.apply(HandoffEvent::defer);
     const bool came_back =
         !in_vain_.empty() && in_vain_.contains(identity_of(pending.request->con->fd));
     if (repeatable(pending.request) && !came_back) put_off_.push_back(&pending);
@@ -162,6 +163,7 @@ size_t Service::send_together(std::span<Pending* const> requests) {
         after_attempt(*pending, sent);
         if (!sent) continue;
         ++statistics_[Statistics::handed_over];
+        last_sent_ = pending->untaken.id;
         hold(*pending);
     }
     return sent ? batch.size() : 0;

@@ -13,13 +13,16 @@
 
 namespace fd_transfer {
 
-Service::Service(Settings settings, server* srv, ReturnedConnections& returned)
+Service::Service(Settings settings, server* srv, ReturnedConnections& returned,
+                 lighty::LogEntries& log_entries)
     : settings_(std::move(settings)),
       srv_(srv),
       returned_(returned),
       statistics_(settings_.prefix),
       backlog_(size_t(settings_.backlog), settings_.deadline),
-      recovery_(settings_, statistics_, returned_) {}
+      recovery_(settings_, statistics_, returned_),
+      log_entries_(log_entries),
+      deferred_log_(size_t(settings_.max_unlogged)) {}
 
 Service::~Service() {
     for (const auto& line : lines_) hang_up(*line);
@@ -57,6 +60,8 @@ void Service::hang_up(Line& line) {
     line.node = nullptr;
     line.channel.close();
     line.deaf = line.silent = line.fuller = line.batches = line.singles = false;
+    line.says_done = line.says_nothing = false;
+    line.worker = 0;
     --srv_->cur_fds;
 }
 
@@ -103,8 +108,8 @@ void Service::watch_for_room() {
 
 bool Service::enqueue(Pending& pending) {
     if (backlog_.full()) return false;
-    pending.place = backlog_.append(&pending, log_monotonic_secs);
-    pending.state = Pending::State::waiting;
+    pending.place = backlog_.append(&pending, pending.since);
+    pending.apply(HandoffEvent::queue_full);
     ++statistics_[Statistics::waited];
     statistics_[Statistics::waiting] = int(backlog_.size());
     // So that a client that leaves is noticed. (lighttpd keeps this interest.)
@@ -114,23 +119,29 @@ bool Service::enqueue(Pending& pending) {
 }
 
 void Service::forget(Pending& pending) {
-    switch (pending.state) {
-        case Pending::State::waiting:
-            backlog_.remove(pending.place);
-            pending.state = Pending::State::claimed;
-            statistics_[Statistics::waiting] = int(backlog_.size());
+    switch (pending.state()) {
+        case HandoffState::waiting:
+            leave_backlog(pending);
             watch_for_room();
             break;
-        case Pending::State::put_off:
+        case HandoffState::deferred:
             std::erase(put_off_, &pending);
             break;
-        case Pending::State::held:
-        case Pending::State::lost:
+        case HandoffState::kept:
+        case HandoffState::lost:
             recovery_.forget(pending);
+            break;
+        case HandoffState::acknowledged:
+            leaving_.erase(pending.untaken.id);
             break;
         default:
             break;
     }
+}
+
+void Service::leave_backlog(Pending& pending) {
+    backlog_.remove(pending.place);
+    statistics_[Statistics::waiting] = int(backlog_.size());
 }
 
 // Sends those who wait, in their order; lighttpd then lets each connection go.
@@ -140,16 +151,15 @@ void Service::on_writable() {
         Pending& pending = *backlog_.first();
         const Outcome outcome = send_pending(pending);
         if (outcome == Outcome::full) break;
-        forget(pending);
-        if (outcome == Outcome::sent) {
-            recovery_.let_go(pending);
-            continue;
-        }
+        leave_backlog(pending);
         if (outcome == Outcome::held) {
             hold(pending);
+        } else if (outcome == Outcome::sent) {
+            returned_.forget(pending.request->con);  // it may come back in this turn
+            pending.apply(HandoffEvent::sent);
         } else {
-            pending.state = Pending::State::refused;
             pending.status = 413;
+            pending.apply(HandoffEvent::refuse);
         }
         joblist_append(pending.request->con);
     }
@@ -157,12 +167,15 @@ void Service::on_writable() {
 }
 
 void Service::refuse_late() {
-    while (Pending* const pending = backlog_.late(log_monotonic_secs)) {
-        forget(*pending);
-        pending->state = Pending::State::refused;
-        pending->status = 503;
-        joblist_append(pending->request->con);
-    }
+    while (Pending* const pending = backlog_.late(log_monotonic_secs)) refuse_waiting(*pending);
+    watch_for_room();
+}
+
+void Service::refuse_waiting(Pending& pending) {
+    leave_backlog(pending);
+    pending.status = 503;
+    pending.apply(HandoffEvent::refuse);
+    joblist_append(pending.request->con);
 }
 
 // --- workers ---
@@ -170,17 +183,36 @@ void Service::refuse_late() {
 void Service::worker_started(pid_t) {
     ++statistics_[Statistics::started];
     ++statistics_[Statistics::workers];
+    health_.started();
 }
 
-void Service::worker_ended(pid_t) {
+void Service::worker_ended(pid_t pid, int status, int64_t ran) {
     ++statistics_[Statistics::died];
     --statistics_[Statistics::workers];
+    deferred_log_.worker_ended(pid);
+    health_.ended(status, ran, has_received());
     for (const auto& line : lines_) look_after(*line, true);
+    if (down()) return refuse_all();
     on_writable();
+}
+
+void Service::worker_failed() {
+    ++statistics_[Statistics::failed];
+    health_.failed();
+    if (down()) refuse_all();
+}
+
+// Whether workers have received anything since the last call.
+bool Service::has_received() {
+    const Line& line = *lines_.front();
+    const std::optional<uint64_t> first = line.node ? line.channel.first_id() : std::nullopt;
+    const uint64_t unreceived = first.value_or(last_sent_ + 1);
+    return std::exchange(first_unreceived_, unreceived) < unreceived;
 }
 
 void Service::workers_forgotten() {
     statistics_[Statistics::workers] = 0;
+    health_.forget();
     // The end of those among them who die now will not be told.
     for (const auto& line : lines_) look_after(*line, true);
 }
@@ -189,10 +221,12 @@ bool Service::reopen() {
     if (!settings_.spawned() || lines_.front()->node) return false;
     Line& line = *lines_.front();
     line.channel = Channel::create(int(settings_.queue_bytes));
-    if (line.channel.open() && line.channel.fd() < srv_->max_fds)
+    if (line.channel.open() && line.channel.fd() < srv_->max_fds) {
         watch(line);
-    else
+        health_ = {};  // workers ended because their queue had
+    } else {
         line.channel.close();
+    }
     return line.node;
 }
 
@@ -217,8 +251,9 @@ void Service::look_after(Line& line, bool death) {
 
 // The connection is lighttpd's again.
 void Service::go_on(Pending& pending, std::span<const uint8_t> unread, bool answered) {
-    pending.state = Pending::State::returned;
-    if (!pending.settled) pending.request->http_status = int(settings_.log_status);
+    pending.apply(HandoffEvent::give_back);
+    const Answer answer = pending.answer.value_or(Answer{});
+    if (answered) lighty::set_logged_response(pending.request, status_of(answer), answer.bytes);
     ++statistics_[Statistics::returned];
     connection* const con = pending.request->con;
     // As lighttpd does after an answer of its own: try to read before asking for events.
@@ -235,12 +270,17 @@ void Service::trigger() {
         if (line->silent) lose(*line);
         if (!line->node && !settings_.spawned()) connect(*line);
         look_after(*line, false);
+        settle_received(*line);
+        take_back_late(*line);
     }
     starved_ = false;
-    if (busy()) on_writable();
     refuse_late();
+    if (busy()) on_writable();
     recovery_.trigger(log_monotonic_secs, lighty::is_stopping(srv_));
     in_vain_.trigger(log_monotonic_secs);
+    deferred_log_.trigger();
+    if (lighty::is_stopping(srv_)) flush_log();
+    statistics_[Statistics::unlogged] = int(deferred_log_.size());
 }
 
 }  // namespace fd_transfer

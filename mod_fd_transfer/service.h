@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -12,18 +13,21 @@
 #include "mod_fd_transfer/batch.h"
 #include "mod_fd_transfer/channel.h"
 #include "mod_fd_transfer/configuration.h"
+#include "mod_fd_transfer/deferred_log.h"
 #include "mod_fd_transfer/in_vain.h"
 #include "mod_fd_transfer/pending.h"
 #include "mod_fd_transfer/recovery.h"
 #include "mod_fd_transfer/return.h"
 #include "mod_fd_transfer/statistics.h"
+#include "mod_fd_transfer/worker_health.h"
 
 namespace fd_transfer {
 
 class Service {
   public:
-    // `srv` and `returned` outlive the service.
-    Service(Settings settings, server* srv, ReturnedConnections& returned);
+    // `srv`, `returned` and `log_entries` outlive the service.
+    Service(Settings settings, server* srv, ReturnedConnections& returned,
+            lighty::LogEntries& log_entries);
     ~Service();
 
     const Settings& settings() const { return settings_; }
@@ -48,7 +52,7 @@ class Service {
         too_big
     };
     // Sends the request's socket with `data`: the head, `head_length` bytes of them, and what was
-    // read after it. Sets `untaken` if the outcome is `held`.
+    // read after it. Sets `untaken` if the outcome is `held`, and its id if it is `sent`.
     Outcome send(request_st* r, std::span<const uint8_t> data, size_t head_length,
                  Untaken& untaken);
     // Keeps a request that has been sent, until its worker says what becomes of it.
@@ -61,6 +65,8 @@ class Service {
     // Bytes in the queue that no worker has received.
     int queued_bytes() const;
 
+    // Whether workers end as soon as they are started, so that nobody should wait for them.
+    bool down() const { return health_.down() && lines_.front()->node; }
     // True if requests wait: a new one must queue up behind them.
     bool busy() const { return !backlog_.empty() || recovery_.first_lost(); }
     // False if the backlog is full.
@@ -68,8 +74,20 @@ class Service {
     // The request ends, or leaves the backlog.
     void forget(Pending& pending);
 
+    // --- the access log ---
+    // lighttpd is about to let the connection of a request go that was sent and not kept (claimed by
+    // our hook at `since`), or of one that a worker has acknowledged.
+    void log_sent(request_st* r, const Untaken& sent, int64_t since);
+    void log_leaving(const Pending& pending);
+    // The request ends otherwise, because the client has gone or the server ends.
+    void log_abandoned(Pending& pending);
+    // Writes what is still to be written: the server ends.
+    void flush_log();
+
     void worker_started(pid_t pid);
-    void worker_ended(pid_t pid);
+    // `status` is that of waitpid(2), `ran` milliseconds.
+    void worker_ended(pid_t pid, int status, int64_t ran);
+    void worker_failed();
     // The supervisor is another one from now on: what has become of its workers is not known.
     void workers_forgotten();
     // Makes a new queue if workers that lighttpd starts have shut the old one down. True if there
@@ -80,6 +98,12 @@ class Service {
     void trigger();
 
   private:
+    // A request in the queue whose connection lighttpd does not keep.
+    struct Sent {
+        int64_t since;  // seconds, when it was claimed by our hook
+        lighty::LogEntry log_entry;
+    };
+
     // A channel and its place in the event loop.
     struct Line {
         Service* service;
@@ -93,6 +117,10 @@ class Service {
         bool fuller = false;    // its workers say `taken`
         bool batches = false;   // a worker takes several requests at once
         bool singles = false;   // a worker does not
+        bool says_done = false;     // a worker tells how its answers end
+        bool says_nothing = false;  // a worker does not
+        pid_t worker = 0;           // who said hello last
+        std::map<uint64_t, Sent> sent = {};  // by id; those that were received leave it later
     };
 
     static handler_t on_event(void* line, int events);
@@ -110,21 +138,37 @@ class Service {
                      const process::HandoffRecord& record);
 
     void starve();
+    void settle_received(Line& line);
+    bool is_late(const Line& line, uint64_t id) const;
+    void take_back_late(Line& line);
+    void take_back_all(Line& line, bool refuse_kept);
+    bool take_back_first(Line& line, bool refuse_kept);
+    void give_up(Line& line, const process::HandoffRecord& record, process::FileDescriptor client,
+                 bool refuse_kept);
+    void refuse_all();
+
     void on_writable();
     void send_lost();
     bool send_again(Pending& lost);
     void refuse_late();
+    void refuse_waiting(Pending& pending);
+    void leave_backlog(Pending& pending);
+    bool has_received();
 
     bool read_replies(Line& line);
     bool read_reply(Line& line);
     void take_replies(Line& line, process::ReceivedMessage& received, size_t fd_count);
     void take_reply(Line& line, const process::HandoffRecord& record,
                     const process::HandoffReader& reader, process::ReceivedMessage& received);
-    const char* take_back(const process::HandoffRecord& record,
-                          const process::HandoffReader& reader, process::ReceivedFds& fds);
-    const char* take_kept_back(Pending& own, std::span<const uint8_t> unread);
-    const char* adopt(uint32_t socket_index, std::span<const uint8_t> unread,
-                      process::FileDescriptor client);
+    const char* accept_returned(const process::HandoffRecord& record,
+                                const process::HandoffReader& reader, process::ReceivedFds& fds);
+    const char* accept_kept(Pending& own, const process::HandoffRecord& record,
+                            std::span<const uint8_t> unread, const Answer& answer);
+    const char* adopt(const process::HandoffRecord& record, std::span<const uint8_t> unread,
+                      const Answer& answer, process::FileDescriptor client);
+    void on_hello(Line& line, const process::HandoffRecord& record, pid_t sender);
+    void on_taken(uint64_t id, pid_t sender);
+    void on_done(uint64_t id, pid_t sender, const Answer& answer);
     bool goes_round(int socket);
     void reject(const char* fault, pid_t sender);
     // Only in the line's own event, or by timer: in that of another the event loop may have one of
@@ -133,6 +177,11 @@ class Service {
 
     void look_after(Line& line, bool death);
     void go_on(Pending& pending, std::span<const uint8_t> unread, bool answered);
+    int status_of(const Answer& answer) const {
+        return answer.status ? answer.status : int(settings_.log_status);
+    }
+    bool will_be_told(const Pending& pending) const;
+    void defer_log(const Pending& pending, int status);
 
     Settings settings_;
     server* srv_;
@@ -144,6 +193,12 @@ class Service {
     Backlog<Pending> backlog_;
     Recovery recovery_;
     ReturnsInVain in_vain_;
+    WorkerHealth health_;
+    uint64_t last_sent_ = 0;         // id
+    uint64_t first_unreceived_ = 1;  // id, when the last worker ended
+    lighty::LogEntries& log_entries_;
+    DeferredLog deferred_log_;
+    std::map<uint64_t, Pending*> leaving_;  // acknowledged, and lighttpd has not come to them yet
     std::function<void()> start_;
     // The kernel refuses what is no matter of room in the queue (ETOOMANYREFS, EMFILE ...): that
     // the queue is writable means nothing, trigger() tries again.

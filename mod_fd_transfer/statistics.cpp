@@ -12,7 +12,7 @@ Statistics::Statistics(std::string_view service) {
     constexpr const char* names[count] = {"handed-over", "waited",   "refused",  "taken",
                                           "returned",    "rejected", "repeated", "unanswered",
                                           "broken-off",  "started",  "died",     "failed",
-                                          "workers",     "waiting",  "untaken"};
+                                          "workers",     "waiting",  "untaken", "unlogged"};
     for (int i = 0; i < count; ++i) {
         const std::string key = "fd-transfer." + std::string(service) + '.' + names[i];
         values_[i] = plugin_stats_get_ptr(key.data(), uint32_t(key.size()));

@@ -24,6 +24,7 @@ class Statistics {
         workers,      // now: processes, or connections
         waiting,      // now: requests in the backlog
         untaken,      // now: connections that are kept
+        unlogged,     // now: answers of which the access log waits to hear the end
         count
     };
 

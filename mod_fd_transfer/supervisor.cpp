@@ -17,6 +17,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "mod_fd_transfer/worker_health.h"
 #include "process/back_off.h"
 #include "process/environment.h"
 #include "process/spawn.h"
@@ -29,7 +30,7 @@ namespace {
 
 // All times here are milliseconds: a worker that was killed is back at once, one that ends at once
 // each time is started ever more slowly, after 1, 2, 4, 8 ... ms.
-constexpr int64_t healthy_run = 500;
+constexpr int64_t healthy_run = WorkerHealth::healthy_run;
 
 int64_t now() {
     timespec time;
@@ -145,7 +146,7 @@ void Supervisor::start(Slot& slot) {
     const process::Spawned spawned = start_worker(services_[slot.service]);
     slot.started = now();
     slot.pid = spawned.pid;
-    Notice notice = {Notice::started, slot.service, spawned.pid, spawned.error, {}};
+    Notice notice = {Notice::started, slot.service, spawned.pid, spawned.error, 0, {}};
     if (spawned.pid < 0) {
         slot.due = std::max(slot.back_off.ended(slot.started, slot.started), slot.started + 1);
         notice.kind = Notice::failed;
@@ -165,10 +166,13 @@ void Supervisor::reap() {
 
 void Supervisor::ended(Slot& slot, int status) {
     kill(-slot.pid, SIGKILL);  // what the worker started must not outlive it
-    tell({Notice::ended, slot.service, slot.pid, status, {}});
+    const int64_t end = now();
+    tell({Notice::ended, slot.service, slot.pid, status, end - slot.started, {}});
     slot.pid = -1;
     slot.termination.reset();
-    slot.due = slot.back_off.ended(slot.started, now());
+    slot.due = slot.back_off.ended(slot.started, end);
+    if (WorkerHealth::is_configuration_error(status))
+        slot.due = end + services_[slot.service].settings->restart_wait * 1000;
 }
 
 void Supervisor::read_signals() {

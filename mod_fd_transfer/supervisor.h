@@ -33,6 +33,7 @@ struct Notice {
     uint32_t service;  // index
     pid_t pid;
     int status;     // ended: of waitpid(2). failed: errno
+    int64_t ran;    // ended: milliseconds
     char step[16];  // failed: what failed, "execve" for instance
 };
 

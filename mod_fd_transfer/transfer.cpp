@@ -42,7 +42,8 @@ bool Transfer::add_scope(server* srv, int condition, const array& table) {
     if (!read_services(table, srv->errh, read)) return false;
     Scope& scope = scopes_.emplace_back(Scope{condition, {}});
     for (Settings& settings : read) {
-        services_.push_back(std::make_unique<Service>(std::move(settings), srv, *returned_));
+        services_.push_back(
+            std::make_unique<Service>(std::move(settings), srv, *returned_, log_entries_));
         scope.routes.add(services_.back()->settings().prefix, services_.back().get());
     }
     return true;
@@ -61,6 +62,10 @@ bool Transfer::start(server* srv) {
                    service->settings().prefix.c_str());
         return false;
     }
+    if (!stop_signals_.open(srv, before_stop, this)) {
+        log_perror(srv->errh, __FILE__, __LINE__, "fd-transfer: eventfd()");
+        return false;
+    }
     pool_.emplace(services_, srv);
     return pool_->start();
 }
@@ -69,6 +74,11 @@ void Transfer::trigger() {
     if (!pool_) return;  // the parent of server.max-worker processes
     pool_->trigger();
     for (const auto& service : services_) service->trigger();
+}
+
+// The access log is closed before the modules are asked to clean up.
+void Transfer::before_stop(void* transfer) {
+    for (const auto& service : static_cast<Transfer*>(transfer)->services_) service->flush_log();
 }
 
 Service* Transfer::service(request_st* r, Stage stage) const {

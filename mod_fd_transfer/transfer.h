@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "lighty/lighttpd.h"
+#include "lighty/stop_signals.h"
 #include "mod_fd_transfer/handoff.h"
 #include "mod_fd_transfer/pool.h"
 #include "mod_fd_transfer/routes.h"
@@ -47,14 +48,17 @@ class Transfer {
         Routes<Service> routes;
     };
 
+    static void before_stop(void* transfer);
     bool read_scope(server* srv, int condition, const config_plugin_value_t* value);
     bool add_scope(server* srv, int condition, const array& table);
 
+    lighty::LogEntries log_entries_;  // before the services, who have some
     std::optional<ReturnedConnections> returned_;
     std::vector<Scope> scopes_;
     std::vector<std::unique_ptr<Service>> services_;
     std::optional<Pool> pool_;
     bool logged_ = false;
+    lighty::StopSignals stop_signals_;
     process::FileDescriptor unconnected_;
 };
 

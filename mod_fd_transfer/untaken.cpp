@@ -51,9 +51,7 @@ uint64_t announced_length(int client, uint64_t id) {
     return announcement >> 32 == (id & 0xfffff) ? announcement & 0xffffffff : 0;
 }
 
-bool is_claimed(const Untaken& handoff) {
-    return fcntl(handoff.socket, F_GETOWN) != handoff.keeper;
-}
+pid_t owner_of(const Untaken& handoff) { return fcntl(handoff.socket, F_GETOWN); }
 
 Fate fate_of(Untaken& handoff, const ChannelView& channel) {
     const bool dead = held_by_nobody(handoff, channel);

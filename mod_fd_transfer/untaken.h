@@ -65,8 +65,11 @@ struct ChannelView {
     uint64_t last_received = 0;
 };
 
+// The process that has claimed it; the keeper: nobody has; 0: one that is dead and reaped.
+pid_t owner_of(const Untaken& handoff);
+
 // Whether a worker has claimed it.
-bool is_claimed(const Untaken& handoff);
+inline bool is_claimed(const Untaken& handoff) { return owner_of(handoff) != handoff.keeper; }
 
 // May set received, orphaned, missing_since and answering_since.
 Fate fate_of(Untaken& handoff, const ChannelView& channel);

@@ -143,6 +143,10 @@ HandoffError decode_handoff(std::span<const std::uint8_t> message, std::size_t f
     return HandoffError::none;
 }
 
+std::uint64_t handoff_id(std::span<const std::uint8_t, handoff_header_size> header) {
+    return get<std::uint64_t>(&header[8]);
+}
+
 std::size_t handoff_fds_needed(std::span<const std::uint8_t> message) {
     std::size_t needed = 0;
     for (HandoffRecord record; read_header(message, record) == HandoffError::none;) {

@@ -101,6 +101,9 @@ void encode_handoff(const HandoffRecord& record, std::span<std::uint8_t, handoff
 HandoffError decode_handoff(std::span<const std::uint8_t> message, std::size_t fd_count,
                             HandoffRecord& record);
 
+// The id in a header that this process has written itself.
+std::uint64_t handoff_id(std::span<const std::uint8_t, handoff_header_size> header);
+
 // How many fds the records of a message need, as far as they can be read.
 std::size_t handoff_fds_needed(std::span<const std::uint8_t> message);
 

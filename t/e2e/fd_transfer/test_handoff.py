@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from service import get, read_response, report, request, service
+from service import STATUS, get, read_response, report, request, service, wait_for_counter
 
 
 def test_a_request_is_answered_by_a_worker(start, stage):
@@ -135,16 +135,20 @@ def test_1000_handoffs_leave_the_number_of_fds_where_it_was(start, stage):
 
 
 def test_the_access_log_shows_the_handoff(start, stage):
-    """Service, and what waited in its queue when the request had joined it."""
-    server = start(service(stage=stage, **{"log-status": 299}),
+    """Service, and what waited in its queue when the request had joined it; written when a worker has
+    received it."""
+    server = start(STATUS + service(stage=stage, **{"log-status": 299}), modules=["mod_status"],
                    accesslog_format='\\"%r\\" %s %{FD_TRANSFER_SERVICE}e %{FD_TRANSFER_QUEUE}e')
     pid = report(request(server, get("/hot/")))["pid"]
     os.kill(pid, signal.SIGSTOP)
     try:
         with server.connect() as one, server.connect() as two:
             one.sendall(get("/hot/one"))
-            first = server.wait_for(r'^"GET /hot/one HTTP/1.1" 299 /hot/ (\d+)$', log="access")
+            wait_for_counter(server, "handed-over", 2)
             two.sendall(get("/hot/two"))
+            wait_for_counter(server, "handed-over", 3)
+            os.kill(pid, signal.SIGCONT)
+            first = server.wait_for(r'^"GET /hot/one HTTP/1.1" 299 /hot/ (\d+)$', log="access")
             second = server.wait_for(r'^"GET /hot/two HTTP/1.1" 299 /hot/ (\d+)$', log="access")
     finally:
         os.kill(pid, signal.SIGCONT)

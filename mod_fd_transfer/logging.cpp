@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What the access log shows of a service's requests: one line each, with what the client got.
+#include <utility>
+
+#include "lighty/compat.h"
+#include "mod_fd_transfer/service.h"
+
+namespace fd_transfer {
+namespace {
+
+constexpr int client_closed_request = 499;  // as nginx counts them; not of HTTP
+constexpr size_t unsettled_max = 64;        // entries in a line's queue before it is looked through
+
+bool has_written(const Untaken& handoff) {
+    const std::optional<Progress> progress = progress_of(handoff.socket);
+    return progress && progress->written != handoff.before.written;
+}
+
+}  // namespace
+
+// Whether its worker will say how the answer ends.
+bool Service::will_be_told(const Pending& pending) const {
+    const Line& line = *lines_[pending.untaken.channel];
+    return line.says_done && !line.says_nothing && !deferred_log_.full() &&
+           !lighty::is_stopping(srv_);
+}
+
+// Whoever receives it says nothing. But somebody must receive it: until then it may have to be
+// answered 503.
+void Service::log_sent(request_st* r, const Untaken& sent, int64_t since) {
+    Line& line = *lines_[sent.channel];
+    if (line.sent.size() >= unsettled_max) settle_received(line);
+    if (!settings_.spawned() || line.sent.size() >= size_t(settings_.max_unlogged) ||
+        lighty::is_stopping(srv_))
+        return lighty::set_logged_response(r, int(settings_.log_status), 0);
+    line.sent.emplace(sent.id, Sent{since, log_entries_.take(r)});
+}
+
+void Service::log_leaving(const Pending& pending) {
+    request_st* const r = pending.request;
+    if (pending.untaken.keeper == 0) return log_sent(r, pending.untaken, pending.since);
+    if (pending.answer)
+        lighty::set_logged_response(r, status_of(*pending.answer), pending.answer->bytes);
+    else if (will_be_told(pending))
+        defer_log(pending, int(settings_.log_status));
+    else
+        lighty::set_logged_response(r, int(settings_.log_status), 0);
+}
+
+void Service::log_abandoned(Pending& pending) {
+    request_st* const r = pending.request;
+    switch (pending.state()) {
+        case HandoffState::deferred:
+        case HandoffState::waiting:
+        case HandoffState::lost:
+            return log_entries_.take(r).write(client_closed_request, 0);
+        case HandoffState::kept: {
+            const int status = has_written(pending.untaken) ? int(settings_.log_status)
+                                                            : client_closed_request;
+            pending.worker = owner_of(pending.untaken);
+            if (is_claimed(pending.untaken) && will_be_told(pending))
+                return defer_log(pending, status);
+            return log_entries_.take(r).write(status, 0);
+        }
+        case HandoffState::acknowledged:
+            return log_entries_.take(r).write(status_of(pending.answer.value_or(Answer{})),
+                                              pending.answer.value_or(Answer{}).bytes);
+        default:
+            return;  // lighttpd has logged it, or will
+    }
+}
+
+void Service::defer_log(const Pending& pending, int status) {
+    deferred_log_.add(pending.untaken.id, pending.worker, status,
+                      log_entries_.take(pending.request));
+    statistics_[Statistics::unlogged] = int(deferred_log_.size());
+}
+
+void Service::flush_log() {
+    deferred_log_.flush();
+    for (const auto& line : lines_) {
+        for (auto& [id, sent] : std::exchange(line->sent, {}))
+            sent.log_entry.write(int(settings_.log_status), 0);
+    }
+}
+
+}  // namespace fd_transfer
