@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 
 #include <string>
+#include <utility>
 
 #include "mod_fd_transfer/supervisor.h"
 
@@ -17,7 +18,7 @@ Pool::Pool(const std::vector<std::unique_ptr<Service>>& services, server* srv) :
     for (const auto& service : services) {
         if (!service->settings().spawned()) continue;
         const auto index = uint32_t(members_.size());
-        members_.push_back({service.get(), !service->settings().on_demand});
+        members_.push_back({service.get(), !service->settings().on_demand, 0});
         if (!members_[index].wanted) service->on_first_use([this, index] { order(index); });
     }
 }
@@ -71,9 +72,11 @@ bool Pool::read_notice() {
         forget_workers();
         return false;
     }
-    Service& service = *members_[notice.service].service;
+    Member& member = members_[notice.service];
+    Service& service = *member.service;
     switch (notice.kind) {
         case Notice::started:
+            member.failure = 0;
             service.worker_started(notice.pid);
             break;
         case Notice::ended:
@@ -81,24 +84,36 @@ bool Pool::read_notice() {
             service.worker_ended(notice.pid, notice.status, notice.ran);
             break;
         case Notice::failed:
-            service.worker_failed();
-            log_error(srv_->errh, __FILE__, __LINE__,
-                      "fd-transfer.server \"%s\": cannot start %s: %s: %s",
-                      service.settings().prefix.c_str(),
-                      service.settings().program.command[0].c_str(), notice.step,
-                      strerror(notice.status));
+            on_failed(member, notice);
             break;
     }
     return true;
 }
 
+// Said once for each reason: the supervisor goes on trying.
+void Pool::on_failed(Member& member, const Notice& notice) {
+    const Settings& settings = member.service->settings();
+    if (std::exchange(member.failure, notice.status) != notice.status)
+        log_error(srv_->errh, __FILE__, __LINE__,
+                  "fd-transfer.server \"%s\": cannot start %s: %s: %s; trying again, ever more "
+                  "slowly",
+                  settings.prefix.c_str(), settings.program.command[0].c_str(), notice.step,
+                  strerror(notice.status));
+    member.service->worker_failed();
+}
+
 void Pool::log_ended(const Service& service, pid_t pid, int status) const {
     const bool killed = WIFSIGNALED(status);
-    log_error(srv_->errh, __FILE__, __LINE__,
-              "fd-transfer.server \"%s\": worker %d %s %d; starting another",
-              service.settings().prefix.c_str(), int(pid),
+    const Settings& settings = service.settings();
+    const std::string next =
+        WorkerHealth::is_configuration_error(status)
+            ? "it says that it cannot run as it is configured (EX_CONFIG); trying again in " +
+                  std::to_string(settings.restart_wait) + " s"
+            : "restarting";
+    log_error(srv_->errh, __FILE__, __LINE__, "fd-transfer.server \"%s\": worker %d %s %d; %s",
+              settings.prefix.c_str(), int(pid),
               killed ? "was killed by signal" : "exited with status",
-              killed ? WTERMSIG(status) : WEXITSTATUS(status));
+              killed ? WTERMSIG(status) : WEXITSTATUS(status), next.c_str());
 }
 
 // The supervisor has died, or is left to end with its workers.

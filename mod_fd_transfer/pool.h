@@ -11,6 +11,8 @@
 
 namespace fd_transfer {
 
+struct Notice;
+
 class Pool {
   public:
     // The services stay the caller's and outlive the pool.
@@ -28,12 +30,14 @@ class Pool {
     // A service and its place with the supervisor.
     struct Member {
         Service* service;
-        bool wanted;  // false: when the first request comes
+        bool wanted;      // false: when the first request comes
+        int failure = 0;  // errno of the last attempt to start a worker; 0: it was started
     };
 
     static handler_t on_event(void* pool, int events);
     void order(uint32_t member);
     bool read_notice();
+    void on_failed(Member& member, const Notice& notice);
     void log_ended(const Service& service, pid_t pid, int status) const;
     void forget_workers();
     void close();
