@@ -94,13 +94,47 @@ def test_all_that_a_worker_said_comes_first(start_keeping):
         clients = [stack.enter_context(server.connect()) for _ in range(270)]
         for client in clients:
             client.sendall(get("/hot/collect"))
-        wait_for_counter(server, "untaken", len(clients))
+        # All of them must be the worker's: what it has not received when it dies is the next one's,
+        # who collects it and is never told to answer.
+        server.wait_until(lambda: len(processes.connections(worker)) == len(clients),
+                          "the worker to receive them")
         stop(server)
         os.kill(worker, signal.SIGUSR1)
         wait_for_end(server, worker)
         time.sleep(1)  # lighttpd's clock goes on
         server.send_signal(signal.SIGCONT)
         for client in clients:
+            assert_answered_once(client)
+    assert_nothing_odd(server)
+
+
+@pytest.mark.parametrize("unreceived", [1, 3])
+def test_what_a_worker_had_not_received_is_the_next_ones(start_keeping, unreceived):
+    """It dies after it has answered what it had; the rest lies in the queue."""
+    server = start_keeping()
+    worker, = workers()
+    with contextlib.ExitStack() as stack:
+        received = [stack.enter_context(server.connect()) for _ in range(20)]
+        for client in received:
+            client.sendall(get("/hot/collect"))
+        server.wait_until(lambda: len(processes.connections(worker)) == len(received),
+                          "the worker to receive them")
+        os.kill(worker, signal.SIGSTOP)
+        server.wait_until(lambda: processes.is_stopped(worker), "the worker to stop")
+        late = [stack.enter_context(server.connect()) for _ in range(unreceived)]
+        for client in late:
+            client.sendall(get("/hot/collect"))
+        wait_for_counter(server, "untaken", len(received) + unreceived)
+        os.kill(worker, signal.SIGUSR1)  # it answers before it receives anything
+        os.kill(worker, signal.SIGCONT)
+        wait_for_end(server, worker)
+        for client in received:
+            assert_answered_once(client)
+        successor, = server.wait_until(workers, "another worker")
+        server.wait_until(lambda: len(processes.connections(successor)) == unreceived,
+                          "it to receive the rest")
+        os.kill(successor, signal.SIGUSR1)
+        for client in late:
             assert_answered_once(client)
     assert_nothing_odd(server)
 
