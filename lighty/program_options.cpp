@@ -48,6 +48,17 @@ void check_directory(const std::string& path, Options& options) {
 
 }  // namespace
 
+namespace {
+
+// lighttpd has become server.username when it reads this.
+bool may_be_set(int resource, uint64_t value) {
+    rlimit now;
+    return geteuid() == 0 || getrlimit(resource, &now) != 0 || now.rlim_max == RLIM_INFINITY ||
+           value <= now.rlim_max;
+}
+
+}  // namespace
+
 std::optional<User> read_user(Options& options) {
     const std::string name = options.text("user");
     if (name.empty()) return std::nullopt;
@@ -92,6 +103,11 @@ std::vector<std::pair<int, uint64_t>> read_limits(Options& options) {
         else if (!is_number)
             options.fail("limits", '"' + name + "\" => \"" + value + "\" is not a number",
                          "write bytes, seconds or a count, as setrlimit(2) takes it");
+        else if (!may_be_set(found->second, limit))
+            options.fail("limits", '"' + name + "\" => " + value + " is above the hard limit, which "
+                         "only root may raise, and the server does not run as root",
+                         "lower it, or raise the limit of the server (LimitNOFILE= and the like of "
+                         "systemd)");
         else
             limits.emplace_back(found->second, limit);
     }

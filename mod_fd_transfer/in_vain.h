@@ -11,15 +11,20 @@ namespace fd_transfer {
 
 class ReturnsInVain {
   public:
-    // One more. `connection`: a number that only it has. `written`: bytes that were written to its
-    // client; if they are more than the last time, somebody has answered since. `now` in seconds.
-    // Returns how many there have been since the last answer, at most `memory` seconds apart.
-    unsigned count(uintptr_t connection, uint64_t written, int64_t now) {
+    struct Seen {
+        unsigned times;  // since the last answer, at most `memory` seconds apart
+        int64_t since;   // seconds, the first of them
+    };
+
+    // One more. `connection`: a number that only it has. `progress`: a number that changes when
+    // somebody answers, such as the bytes that were written to its client. `now` in seconds.
+    Seen count(uintptr_t connection, uint64_t progress, int64_t now) {
         if (series_.size() == most && !series_.contains(connection)) series_.clear();
-        Series& series = series_[connection];
-        if (series.written != written) series = {written, 0, now};
+        const auto [entry, is_new] = series_.try_emplace(connection, Series{progress, 0, now, now});
+        Series& series = entry->second;
+        if (series.progress != progress) series = {progress, 0, now, now};
         series.last = now;
-        return ++series.times;
+        return {++series.times, series.first};
     }
 
     bool contains(uintptr_t connection) const { return series_.contains(connection); }
@@ -36,9 +41,9 @@ class ReturnsInVain {
 
   private:
     struct Series {
-        uint64_t written = 0;
-        unsigned times = 0;
-        int64_t last = 0;
+        uint64_t progress;
+        unsigned times;
+        int64_t first, last;
     };
     std::unordered_map<uintptr_t, Series> series_;
 };

@@ -5,6 +5,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <functional>
+#include <string_view>
 
 #include "mod_fd_transfer/service.h"
 #include "process/handoff_fields.h"
@@ -48,7 +50,7 @@ Answer answer_in(std::span<const uint8_t> fields) {
 
 bool has_written(int socket, const Progress& before) {
     const std::optional<Progress> progress = progress_of(socket);
-    return !progress || progress->written != before.written;
+    return progress && progress->written != before.written;
 }
 
 }  // namespace
@@ -208,7 +210,7 @@ const char* Service::accept_kept(Pending& own, const process::HandoffRecord& rec
     const int socket = own.request->con->fd;
     const bool answered = record.ends_connection() || unread.empty() ||
                           has_written(socket, own.untaken.before);
-    if (!answered && goes_round(socket)) {
+    if (!answered && goes_round(socket, unread)) {
         recovery_.refuse(own, 502);
         return goes_round_text;
     }
@@ -221,12 +223,17 @@ const char* Service::accept_kept(Pending& own, const process::HandoffRecord& rec
 const char* Service::adopt(const process::HandoffRecord& record, std::span<const uint8_t> unread,
                            const Answer& answer, process::FileDescriptor client) {
     const bool ends = record.ends_connection();
-    // What is served again is logged then.
-    if (unread.empty() || ends || answer.status)
-        on_done(record.id, 0, answer);
-    else
+    const bool again = !unread.empty() && !ends && !answer.status;
+    if (again && goes_round(client.get(), unread)) {
+        on_done(record.id, 0,
+                {503, returned_.refuse(srv_, record.socket_index, settings_.retry_after,
+                                       std::move(client))});
+        return goes_round_text;
+    }
+    if (again)  // it is served again, and logged then; or it was answered, and nobody said how
         deferred_log_.drop(record.id);
-    if (!unread.empty() && !ends && goes_round(client.get())) return goes_round_text;
+    else
+        on_done(record.id, 0, answer);
     const char* const fault =
         ends ? returned_.end(srv_, record.socket_index, std::move(client))
              : returned_.adopt(srv_, record.socket_index, unread, std::move(client));
@@ -234,13 +241,18 @@ const char* Service::adopt(const process::HandoffRecord& record, std::span<const
     return fault;
 }
 
-// Whether a connection comes back with a request that nobody answers.
-bool Service::goes_round(int socket) {
-    const std::optional<Progress> progress = progress_of(socket);
+// Whether a connection comes back again and again with a request that nobody answers. Where the kernel
+// does not tell how far an answer has come (a unix socket, or a worker has shut it down), it is the
+// same request as long as the same bytes come back.
+bool Service::goes_round(int socket, std::span<const uint8_t> unread) {
     const uintptr_t identity = identity_of(socket);
-    return progress && identity &&
-           in_vain_.count(identity, progress->written, log_monotonic_secs) >
-               settings_.workers + more_returns_than_workers;
+    if (!identity) return false;
+    const std::optional<Progress> progress = progress_of(socket);
+    const std::string_view text(reinterpret_cast<const char*>(unread.data()), unread.size());
+    const uint64_t mark = progress ? progress->written : std::hash<std::string_view>()(text);
+    const ReturnsInVain::Seen seen = in_vain_.count(identity, mark, log_monotonic_secs);
+    return seen.times > settings_.workers + more_returns_than_workers ||
+           seen.since + settings_.deadline < log_monotonic_secs;
 }
 
 // One line a second at most: a worker that sends rubbish does not send it once.

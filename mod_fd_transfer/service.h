@@ -169,7 +169,7 @@ class Service {
     void on_hello(Line& line, const process::HandoffRecord& record, pid_t sender);
     void on_taken(uint64_t id, pid_t sender);
     void on_done(uint64_t id, pid_t sender, const Answer& answer);
-    bool goes_round(int socket);
+    bool goes_round(int socket, std::span<const uint8_t> unread);
     void reject(const char* fault, pid_t sender);
     // Only in the line's own event, or by timer: in that of another the event loop may have one of
     // this line still to come, and it would come to a node that is freed.

@@ -20,6 +20,7 @@ and that it does not.
 /…/slow            says taken within the answer, and sleeps for 3 seconds there
 /…/with-socket     returns the connection with its socket, though the server has kept it
 /…/back            returns the request unanswered
+/…/half-back       the same, and has shut the client's socket down for writing
 /…/elsewhere       the same, with the URL of a file
 /…/back-once/NAME  the same, if /tmp/NAME is not there yet
 /…/shut            shuts the queue down when it has answered
@@ -127,7 +128,9 @@ def answer(queue, message, fds, give_back):
         if b"/elsewhere " in head:
             data = data.replace(b"/hot/elsewhere ", b"/style.css ")
         once = head.partition(b"/back-once/")[2].split(b" ")[0]
-        if b"/back " in head or b"/elsewhere " in head or once and is_first(once.decode()):
+        if b"/half-back " in head:
+            client.shutdown(socket.SHUT_WR)
+        if b"/half-back " in head or b"/back " in head or b"/elsewhere " in head or once and is_first(once.decode()):
             give_socket_back(queue, client, flags & WANTS_TAKEN, number, index, data)
             return
         try:
