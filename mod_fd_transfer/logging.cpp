@@ -12,8 +12,7 @@ constexpr int client_closed_request = 499;  // as nginx counts them; not of HTTP
 constexpr size_t unsettled_max = 64;        // entries in a line's queue before it is looked through
 
 bool has_written(const Untaken& handoff) {
-    const std::optional<Progress> progress = progress_of(handoff.socket);
-    return progress && progress->written != handoff.before.written;
+    return bytes_written(handoff.socket) != handoff.before.written;
 }
 
 }  // namespace

@@ -30,19 +30,33 @@ struct Look {
     uint64_t bytes() const { return received - (state == close_wait ? 1 : 0); }
 };
 
-std::optional<Look> look_at(int socket) {
+std::optional<tcp_info> info_of(int socket) {
     tcp_info info;
     socklen_t size = sizeof(info);
     if (getsockopt(socket, IPPROTO_TCP, TCP_INFO, &info, &size) != 0 ||
         size < offsetof(tcp_info, tcpi_bytes_retrans) + sizeof(info.tcpi_bytes_retrans))
         return std::nullopt;
-    if (info.tcpi_state != established && info.tcpi_state != close_wait) return std::nullopt;
-    // What was written is what has left at least once, and what has not.
-    return Look{info.tcpi_state, info.tcpi_bytes_received,
-                info.tcpi_bytes_sent - info.tcpi_bytes_retrans + info.tcpi_notsent_bytes};
+    return info;
+}
+
+// What has left at least once, and what has not.
+uint64_t written(const tcp_info& info) {
+    return info.tcpi_bytes_sent - info.tcpi_bytes_retrans + info.tcpi_notsent_bytes;
+}
+
+std::optional<Look> look_at(int socket) {
+    const std::optional<tcp_info> info = info_of(socket);
+    if (!info || (info->tcpi_state != established && info->tcpi_state != close_wait))
+        return std::nullopt;
+    return Look{info->tcpi_state, info->tcpi_bytes_received, written(*info)};
 }
 
 }  // namespace
+
+std::optional<uint64_t> bytes_written(int socket) {
+    const std::optional<tcp_info> info = info_of(socket);
+    return info ? std::optional(written(*info)) : std::nullopt;
+}
 
 std::optional<Progress> progress_of(int socket, uint64_t known_consumed) {
     std::optional<Look> look = look_at(socket);

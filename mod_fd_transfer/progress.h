@@ -18,4 +18,7 @@ struct Progress {
 // so many of the client's bytes were read; if no more have arrived, that is all there is to know.
 std::optional<Progress> progress_of(int socket, uint64_t known_consumed = 0);
 
+// Bytes that were written to a connection, also to one that has ended. Nothing: not known.
+std::optional<uint64_t> bytes_written(int socket);
+
 }  // namespace fd_transfer
