@@ -279,11 +279,11 @@ handler_t handle_response_start(request_st* r, void* plugin_data) {
 handler_t handle_request_reset(request_st* r, void* plugin_data) {
     const auto* const p = static_cast<PluginData*>(plugin_data);
     if (auto* const pending = static_cast<Pending*>(r->plugin_ctx[p->id])) {
+        if (!lighty::is_ending(r->con->srv)) pending->service->log_abandoned(*pending);
         // The client has gone, or the server is stopping, or its clock has leapt; the worker may be
         // in its answer.
         if (pending->state() == HandoffState::kept || pending->state() == HandoffState::acknowledged)
             detach(r->con, p);
-        if (!lighty::is_ending(r->con->srv)) pending->service->log_abandoned(*pending);
         pending->service->forget(*pending);
         delete pending;
         r->plugin_ctx[p->id] = nullptr;
