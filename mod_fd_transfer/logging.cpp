@@ -29,10 +29,19 @@ bool Service::will_be_told(const Pending& pending) const {
 void Service::log_sent(request_st* r, const Untaken& sent, int64_t since) {
     Line& line = *lines_[sent.channel];
     if (line.sent.size() >= unsettled_max) settle_received(line);
-    if (!settings_.spawned() || line.sent.size() >= size_t(settings_.max_unlogged) ||
-        lighty::is_stopping(srv_))
-        return lighty::set_logged_response(r, int(settings_.log_status), 0);
-    line.sent.emplace(sent.id, Sent{since, log_entries_.take(r)});
+    const bool later = settings_.spawned() && !lighty::is_stopping(srv_) &&
+                       line.sent.size() < size_t(settings_.max_unlogged);
+    lighty::LogEntry entry;
+    if (later)
+        entry = log_entries_.take(r);
+    else
+        lighty::set_logged_response(r, int(settings_.log_status), 0);
+    if (settings_.spawned()) line.sent.emplace(sent.id, Sent{since, std::move(entry)});
+}
+
+// Nothing if it was logged when it was sent.
+void Service::write_log(Sent& sent, int status, uint64_t bytes) {
+    if (sent.log_entry) sent.log_entry.write(status, bytes);
 }
 
 void Service::log_leaving(const Pending& pending) {
@@ -78,8 +87,7 @@ void Service::defer_log(const Pending& pending, int status) {
 void Service::flush_log() {
     deferred_log_.flush();
     for (const auto& line : lines_) {
-        for (auto& [id, sent] : std::exchange(line->sent, {}))
-            sent.log_entry.write(int(settings_.log_status), 0);
+        for (auto& [id, sent] : line->sent) write_log(sent, int(settings_.log_status), 0);
     }
 }
 

@@ -101,7 +101,7 @@ class Service {
     // A request in the queue whose connection lighttpd does not keep.
     struct Sent {
         int64_t since;  // seconds, when it was claimed by our hook
-        lighty::LogEntry log_entry;
+        lighty::LogEntry log_entry;  // none: beyond the bound, and logged already
     };
 
     // A channel and its place in the event loop.
@@ -120,7 +120,7 @@ class Service {
         bool says_done = false;     // a worker tells how its answers end
         bool says_nothing = false;  // a worker does not
         pid_t worker = 0;           // who said hello last
-        std::map<uint64_t, Sent> sent = {};  // by id; those that were received leave it later
+        std::map<uint64_t, Sent> sent = {};  // by id; bounded by the queue: those that were received leave it later
     };
 
     static handler_t on_event(void* line, int events);
@@ -181,6 +181,7 @@ class Service {
         return answer.status ? answer.status : int(settings_.log_status);
     }
     bool will_be_told(const Pending& pending) const;
+    static void write_log(Sent& sent, int status, uint64_t bytes);
     void defer_log(const Pending& pending, int status);
 
     Settings settings_;

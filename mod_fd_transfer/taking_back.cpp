@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // What lies in the queue and no worker receives in time: lighttpd receives it itself, from the
 // queue's other end. So each request is a worker's or lighttpd's, and never both.
+#include "lighty/compat.h"
 #include "mod_fd_transfer/handoff.h"
 #include "mod_fd_transfer/service.h"
 
@@ -11,7 +12,7 @@ void Service::settle_received(Line& line) {
     if (line.sent.empty()) return;
     const std::optional<uint64_t> first = line.node ? line.channel.first_id() : std::nullopt;
     while (!line.sent.empty() && (!first || line.sent.begin()->first < *first)) {
-        line.sent.begin()->second.log_entry.write(int(settings_.log_status), 0);
+        write_log(line.sent.begin()->second, int(settings_.log_status), 0);
         line.sent.erase(line.sent.begin());
     }
 }
@@ -25,7 +26,8 @@ bool Service::is_late(const Line& line, uint64_t id) const {
 }
 
 void Service::take_back_late(Line& line) {
-    if (!settings_.spawned()) return;  // the other end is not ours
+    // Of external workers the other end is not ours. When the server stops, workers finish the queue.
+    if (!settings_.spawned() || lighty::is_stopping(srv_)) return;
     while (line.node) {
         const std::optional<uint64_t> first = line.channel.first_id();
         if (!first || !is_late(line, *first) || !take_back_first(line, true)) return;
@@ -69,7 +71,7 @@ void Service::give_up(Line& line, const process::HandoffRecord& record,
         client ? returned_.refuse(srv_, record.socket_index, settings_.retry_after,
                                   std::move(client))
                : 0;
-    sent->second.log_entry.write(503, bytes);
+    write_log(sent->second, 503, bytes);
     line.sent.erase(sent);
 }
 

@@ -175,6 +175,20 @@ def test_external_workers_that_said_hello_and_receive_nothing(start, stage, tmp_
                     late.send(b"HTTP/1.1 200 OK\r\n\r\n")
 
 
+@pytest.mark.parametrize("bound", [0, 3])
+def test_the_deadline_holds_beyond_the_bound_of_the_log(start, stage, bound):
+    """Requests that were logged when they were sent, since more lines may not wait."""
+    server = start(STATUS + service(bin_path="/bin/sleep 1000", stage=stage, deadline=2,
+                                    **{"max-unlogged": bound}), modules=["mod_status"])
+    wait_for_counter(server, "started", 1)
+    began = time.monotonic()
+    for sock in ask(server, 10):
+        with sock:
+            assert refused(sock)
+    assert time.monotonic() - began > 1
+    assert counters(server)["refused"] == 10
+
+
 def test_the_deadline_counts_backlog_and_queue_together(start, stage):
     server = start(STATUS + service(bin_path="/bin/sleep 1000", deadline=2, stage=stage,
                                     **{"queue-bytes": 4608}), modules=["mod_status"])
