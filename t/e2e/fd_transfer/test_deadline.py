@@ -117,7 +117,7 @@ def test_a_stopped_worker_that_wakes_cannot_answer_too(start, stage, claimed, up
     pid, = workers()
     with contextlib.ExitStack() as stack:
         sock = stack.enter_context(server.connect())
-        request_head = get("/hot/pause/0.5/", f"Content-Length: {upload}")
+        request_head = get("/hot/pause/3/", f"Content-Length: {upload}")
         if upload:
             request_head = request_head.replace(b"GET", b"POST", 1)
         if not claimed:
