@@ -6,6 +6,7 @@
 // on the wire: doc/handoff-record.md.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -48,20 +49,36 @@ constexpr bool is_refusal(Status status) {
 // An owned file descriptor.
 class Socket {
   public:
-    Socket() = default;
-    explicit Socket(int fd) : fd_(fd) {}
-    Socket(Socket&& other) noexcept : fd_(other.release()) {}
+    Socket();
+    explicit Socket(int fd);
+    Socket(Socket&& other) noexcept;
     Socket& operator=(Socket&& other) noexcept;
-    ~Socket() { close(); }
+    ~Socket();  // closes it
 
     int fd() const { return fd_; }  // -1: none
     int release();                  // ownership goes to the caller
+    // Closes the descriptor and does nothing else: the server may hold the socket too.
     void close();
-    // Ends the connection even while the server holds the socket too: shutdown, then close.
+    // Ends the connection after an answer, even while the server holds the socket too: shutdown,
+    // then close. If the client may still be sending a body that is not read (`unread` of the
+    // Ticket that came with this socket), it is a lingering close, as of Intake::end_connection(),
+    // so that the answer arrives: call taken() or done() before. Any thread may do so.
     void end_connection();
 
   private:
+    friend class Intake;
+    struct LingeringClose;
+    Socket(int fd, std::unique_ptr<LingeringClose> close);
+
     int fd_ = -1;
+    std::unique_ptr<LingeringClose> lingering_close_;  // none: the plain one
+};
+
+// Whether the client may be sending something that is not read when its connection ends.
+enum class Unread : std::uint8_t {
+    none,
+    unknown,  // an ordinary connection, whose head has not been seen: looks at the socket
+    likely,   // the head announces a body that has not come as a whole, or more came behind it
 };
 
 // What the server must be told about a hand-off; outlives the socket.
@@ -71,6 +88,9 @@ struct Ticket {
     std::uint32_t queue = 0;  // where it came from; 0: an ordinary connection, told to nobody
     bool wants_taken = false;
     bool wants_done = false;
+    // For the end of the connection. A worker that has read everything may set `none`, which saves
+    // work; one that answers further requests there sets what holds for the last of them.
+    Unread unread = Unread::none;
 };
 
 // What the server's access log should say of an answer.
@@ -125,7 +145,19 @@ enum class Reports : std::uint8_t {
 //     ordinary HTTP/1.1 connections of mod_proxy (requests over TLS and HTTP/2);
 //   - SIGTERM, which is blocked in this thread and means the same as the end of the queue on fd 0:
 //     drain.
-// It says hello on each queue, so every hand-off must end in taken(), done() or return_socket().
+// It says hello on each queue, so every hand-off must end in taken(), done(), end_connection() or
+// return_socket().
+//
+// A request that was received but of which no byte has been answered is not the worker's for ever:
+// lighttpd answers it 503 at `deadline` if the process is stopped, and after `taken-timeout` (60
+// seconds unless configured) in any case. A worker that needs longer for the first byte calls taken()
+// before; from then on lighttpd repeats nothing and answers nothing.
+//
+// A connection whose client is still sending what nobody reads must not simply be closed, or the
+// client may see a reset instead of the answer. end_connection() gives it back to the server for its
+// end. Where no server takes it (an ordinary connection, a full queue, a server that has gone), the
+// Intake drops what comes until the client ends its side, within limit_lingering(); fd() is readable
+// for it, and receive() does it.
 //
 // Where no descriptor is free for a client's socket, the request goes back to the server, for a
 // sibling or for later. receive() says so once (`truncated_fds`), and takes nothing more from that
@@ -138,8 +170,9 @@ class Intake {
     explicit Intake(Delivery delivery = Delivery::single, Reports reports = Reports::none);
     Intake(Intake&&) noexcept;
     Intake& operator=(Intake&&) noexcept;
-    // Sends what taken() and return_socket() still have to tell; where a server's queue is full, it
-    // waits for room, at most a second in all.
+    // Sends what is still to be told, and gives back what has_more() would have brought. Where a
+    // server's queue is full, it waits for room, at most a second in all; and for connections that
+    // linger, as long as limit_lingering() says.
     ~Intake();
 
     // Takes a socket from elsewhere, of any of the kinds above. `system_error`: none of them (it
@@ -158,7 +191,8 @@ class Intake {
     int fd() const;
     // The next connection into `handoff`, whose former contents are closed. After `ok` there may
     // be more; `empty` is normal when siblings are faster. Once it has said `drained`, listening
-    // sockets are closed and fd() is silent, but for word that had no room and now has some.
+    // sockets are closed and fd() is silent, but for word that had no room and now has some, and
+    // for connections that linger.
     Status receive(Handoff& handoff);
     // True if receive() has more of what came together, which fd() does not show.
     bool has_more() const;
@@ -177,8 +211,16 @@ class Intake {
     // does not touch the connection again; otherwise nothing has happened.
     Status return_socket(Ticket& ticket, int client, std::string_view unread = {},
                          Answer answer = {});
-    // Answers `status` (such as 503) with `reason` as a short text and ends the connection. Meant
-    // for the start of a response: writes what the socket takes at once.
+    // Ends a connection after its last response, and says done(). If `ticket.unread` says that the
+    // client may still be sending, it is a lingering close, and the answer arrives. The caller closes
+    // its fd, if it has one (`client`), and does not touch the connection again.
+    void end_connection(Ticket& ticket, int client, Answer answer = {});
+    void end_connection(Handoff handoff, Answer answer = {});
+    // How many connections linger here at once (256 unless told otherwise; beyond that the oldest is
+    // closed), and how long each (5 seconds).
+    void limit_lingering(std::size_t connections, std::chrono::milliseconds time);
+    // Answers `status` (such as 503) with `reason` as a short text (HEAD: without) and ends the
+    // connection. Meant for the start of a response: writes what the socket takes at once.
     void refuse(Handoff handoff, int status, std::string_view reason);
 
   private:

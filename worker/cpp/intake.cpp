@@ -18,6 +18,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include "worker/cpp/linger.h"
 #include "worker/cpp/listen.h"
 #include "worker/cpp/queue.h"
 
@@ -25,10 +26,10 @@ namespace fdworker {
 namespace {
 
 constexpr int listen_fds_start = 3;     // SD_LISTEN_FDS_START
-constexpr int discard_max = 64 * 1024;  // bytes of a refused request's body that are read
 constexpr int accepted_flags = SOCK_CLOEXEC | SOCK_NONBLOCK;
 constexpr time_t pause_time = 1;        // seconds at least, see pause()
 constexpr std::uint32_t pause_end = 0;  // the number of that source; the others' begin with 1
+constexpr std::uint32_t lingering = ~0u;  // and of this one
 constexpr auto last_words_max = std::chrono::seconds(1);  // see ~Sources()
 
 using Clock = std::chrono::steady_clock;
@@ -36,6 +37,7 @@ using Clock = std::chrono::steady_clock;
 enum class Kind : std::uint8_t {
     drain_signal,
     pause_end,
+    lingering,
     queue,
     handoff_listener,
     connection_listener
@@ -76,19 +78,19 @@ Status accept_failed() {
                                                                       : Status::system_error;
 }
 
-// Returns the size of the body.
-std::size_t write_refusal(int client, int status, std::string_view reason) {
+// Returns the size of the body, which the answer to HEAD does not have.
+std::size_t write_refusal(int client, std::string_view head, int status, std::string_view reason) {
     const std::string number = std::to_string(status);
     std::string response = "HTTP/1.1 " + number + " ";
     response += reason;
     response += "\r\nContent-Type: text/plain\r\nConnection: close\r\n";
     if (status == 503) response += "Retry-After: 1\r\n";
     const std::size_t size = number.size() + reason.size() + 2;
-    response += "Content-Length: " + std::to_string(size) + "\r\n\r\n" + number + " ";
-    response += reason;
-    response += "\n";
+    response += "Content-Length: " + std::to_string(size) + "\r\n\r\n";
+    const bool has_body = !head.starts_with("HEAD ");
+    if (has_body) response.append(number).append(" ").append(reason).append("\n");
     (void)!send(client, response.data(), response.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
-    return size;
+    return has_body ? size : 0;
 }
 
 }  // namespace
@@ -107,16 +109,21 @@ class Intake::Sources {
     template <class Work>
     void with_queue_of(const Ticket& ticket, Work work);
     void flush();
+    // Ends what may be a lingering close; the caller closes its fd.
+    void end_connection(Ticket& ticket, int client, Answer answer);
+    const std::shared_ptr<Linger>& linger() const { return linger_; }
+    std::shared_ptr<Queue> queue_of(const Ticket& ticket) const;
 
   private:
     struct Source {
         Kind kind{};
-        Socket socket;  // of all kinds but `queue`
-        std::unique_ptr<Queue> queue;
+        Socket socket;  // of all kinds but `queue` and `lingering`
+        std::shared_ptr<Queue> queue;
+        std::shared_ptr<Linger> linger;
         std::uint32_t events = 0;  // for which epoll waits
         bool paused = false;
 
-        int fd() const { return queue ? queue->fd() : socket.fd(); }
+        int fd() const { return queue ? queue->fd() : linger ? linger->fd() : socket.fd(); }
     };
     using SourceMap = std::unordered_map<std::uint32_t, Source>;
 
@@ -138,6 +145,7 @@ class Intake::Sources {
     Reports reports_;
     Socket epoll_{epoll_create1(EPOLL_CLOEXEC)};
     Socket spare_{open("/dev/null", O_RDONLY | O_CLOEXEC)};  // see accept_from()
+    std::shared_ptr<Linger> linger_ = std::make_shared<Linger>();
     SourceMap sources_;
     std::uint32_t last_ = 0;        // the number given last
     std::uint32_t inherited_ = 0;   // the queue whose end means drain
@@ -153,6 +161,10 @@ Intake::Sources::Sources(Delivery delivery, Reports reports)
     timer.kind = Kind::pause_end;
     timer.socket = Socket(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
     wait_for(EPOLLIN, pause_end, timer);
+    Source& lingers = sources_[lingering];
+    lingers.kind = Kind::lingering;
+    lingers.linger = linger_;
+    wait_for(EPOLLIN, lingering, lingers);
     watch(Kind::drain_signal, open_drain_signal());
     const int end = listen_fds_start + announced_fds();
     for (int fd = 0; fd < end; fd = fd == 0 ? listen_fds_start : fd + 1) {
@@ -163,11 +175,11 @@ Intake::Sources::Sources(Delivery delivery, Reports reports)
     }
 }
 
-// What a full queue has no room for gets a moment, since it was done.
+// What a full queue has no room for gets a moment, since it was done; clients that linger have theirs.
 Intake::Sources::~Sources() {
     if (getpid() != owner_) {  // a fork: epoll and the queues are its parent's too
         for (auto& [number, source] : sources_)
-            if (source.queue) source.queue->forget_unsent();
+            if (source.queue) source.queue->forget();
         return;
     }
     drain();
@@ -176,12 +188,15 @@ Intake::Sources::~Sources() {
     const auto has_unsent = [](const auto& source) {
         return source.second.queue && source.second.queue->has_unsent();
     };
-    while (std::any_of(sources_.begin(), sources_.end(), has_unsent)) {
+    for (;;) {
         const auto left = std::chrono::ceil<std::chrono::milliseconds>(end - Clock::now());
-        if (left.count() <= 0) return;
+        const bool waits_for_room =
+            left.count() > 0 && std::any_of(sources_.begin(), sources_.end(), has_unsent);
+        if (!waits_for_room && linger_->empty()) return;
         epoll_event event;
-        epoll_wait(epoll_.fd(), &event, 1, int(left.count()));
+        epoll_wait(epoll_.fd(), &event, 1, waits_for_room ? int(left.count()) : -1);
         flush();
+        linger_->run();
     }
 }
 
@@ -201,7 +216,7 @@ void Intake::Sources::watch(Kind kind, Socket socket) {
     Source& source = sources_[++last_];
     source.kind = kind;
     if (kind == Kind::queue) {
-        source.queue = std::make_unique<Queue>(std::move(socket), delivery_, reports_);
+        source.queue = std::make_shared<Queue>(std::move(socket), delivery_, reports_);
         source.queue->hello();
     } else {
         source.socket = std::move(socket);
@@ -225,8 +240,8 @@ Intake::Sources::SourceMap::iterator Intake::Sources::forget(SourceMap::iterator
     return sources_.erase(source);
 }
 
-// The signal and the timer are always there.
-bool Intake::Sources::empty() const { return sources_.size() < 3; }
+// The signal, the timer, and what lingers are always there.
+bool Intake::Sources::empty() const { return sources_.size() < 4; }
 
 Status Intake::Sources::receive(Handoff& handoff) {
     handoff = Handoff{};
@@ -252,6 +267,9 @@ Status Intake::Sources::receive_from(std::uint32_t number, Handoff& handoff) {
         }
         case Kind::pause_end:
             end_pause(source.socket);
+            return Status::empty;
+        case Kind::lingering:
+            source.linger->run();
             return Status::empty;
         case Kind::handoff_listener:
             return accept_queue(number, source);
@@ -341,19 +359,16 @@ Status Intake::Sources::accept_connection(const Socket& listener, Handoff& hando
     if (handoff.client.fd() < 0) return accept_failed();
     const int on = 1;  // fails harmlessly on unix sockets
     setsockopt(handoff.client.fd(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    handoff.ticket.unread = Unread::unknown;
     return Status::ok;
 }
 
-// Queues stay open for what is still to be told.
+// Queues stay open for what is still to be told, and what lingers goes on.
 Status Intake::Sources::drain() {
     draining_ = true;
     for (auto source = sources_.begin(); source != sources_.end();) {
-        if (source->second.queue) {
-            wait_for_events(source->first, source->second);
-            ++source;
-        } else {
-            source = forget(source);
-        }
+        if (source->second.queue) wait_for_events(source->first, source->second);
+        source = source->second.queue || source->second.linger ? std::next(source) : forget(source);
     }
     return Status::drained;
 }
@@ -361,7 +376,7 @@ Status Intake::Sources::drain() {
 // When there is room for what is still to be told, fd() is readable, and receive() tells it.
 void Intake::Sources::wait_for_events(std::uint32_t number, Source& source) {
     std::uint32_t events = 0;
-    if (!draining_ && !source.paused) events |= EPOLLIN;
+    if ((!draining_ && !source.paused) || source.linger) events |= EPOLLIN;
     if (source.queue && source.queue->has_unsent()) events |= EPOLLOUT;
     wait_for(events, number, source);
 }
@@ -372,6 +387,25 @@ void Intake::Sources::with_queue_of(const Ticket& ticket, Work work) {
     if (found == sources_.end() || !found->second.queue) return;
     work(*found->second.queue);
     if (delivery_ == Delivery::single) wait_for_events(found->first, found->second);
+}
+
+std::shared_ptr<Queue> Intake::Sources::queue_of(const Ticket& ticket) const {
+    const auto found = sources_.find(ticket.queue);
+    return found == sources_.end() ? nullptr : found->second.queue;
+}
+
+void Intake::Sources::end_connection(Ticket& ticket, int client, Answer answer) {
+    const bool lingers = is_to_linger(ticket.unread, client);
+    bool is_returned = false;
+    with_queue_of(ticket, [&](Queue& queue) {
+        is_returned = lingers && queue.end_connection(ticket, client, answer) == Status::ok;
+        if (!is_returned) queue.done(ticket, answer);
+    });
+    if (is_returned) return;
+    shutdown(client, SHUT_WR);
+    if (!lingers) return;
+    Socket ours(fcntl(client, F_DUPFD_CLOEXEC, 0));
+    ours.fd() >= 0 ? linger_->add(std::move(ours)) : drop_unread(client);
 }
 
 void Intake::Sources::flush() {
@@ -406,6 +440,11 @@ Status Intake::receive(Handoff& handoff) {
     const Status status = sources_->receive(handoff);
     if (status == Status::truncated_fds && handoff.client.fd() >= 0)
         refuse(std::move(handoff), 503, "Service Unavailable");
+    if (status == Status::ok && handoff.ticket.unread != Unread::none)
+        handoff.client = Socket(handoff.client.release(),
+                                std::make_unique<Socket::LingeringClose>(
+                                    Socket::LingeringClose{sources_->queue_of(handoff.ticket),
+                                                           sources_->linger(), handoff.ticket}));
     return status;
 }
 
@@ -429,15 +468,22 @@ Status Intake::return_socket(Ticket& ticket, int client, std::string_view unread
     return status;
 }
 
+void Intake::end_connection(Ticket& ticket, int client, Answer answer) {
+    sources_->end_connection(ticket, client, answer);
+}
+
+void Intake::end_connection(Handoff handoff, Answer answer) {
+    end_connection(handoff.ticket, handoff.client.fd(), answer);
+}
+
+void Intake::limit_lingering(std::size_t connections, std::chrono::milliseconds time) {
+    sources_->linger()->set_limits(connections, time);
+}
+
 void Intake::refuse(Handoff handoff, int status, std::string_view reason) {
-    const int client = handoff.client.fd();
-    const std::size_t size = write_refusal(client, status, reason);
-    done(handoff.ticket, {status, size});
-    shutdown(client, SHUT_WR);
-    // Closing with unread bytes would send a reset, which may overtake the response.
-    char discard[4096];
-    for (int read = 0; read < discard_max; read += int(sizeof discard))
-        if (recv(client, discard, sizeof discard, MSG_DONTWAIT) <= 0) break;
+    const std::size_t size = write_refusal(handoff.client.fd(), handoff.head(), status, reason);
+    end_connection(handoff.ticket, handoff.client.fd(), {status, size});
+    if (handoff.ticket.unread == Unread::none) drop_unread(handoff.client.fd());
 }
 
 }  // namespace fdworker

@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "process/handoff_fields.h"
+#include "worker/cpp/unread.h"
 
 namespace fdworker {
 
@@ -184,45 +185,67 @@ const char* text(Status status) {
     return "unknown status";
 }
 
-Socket& Socket::operator=(Socket&& other) noexcept {
-    if (this != &other) {
-        close();
-        fd_ = other.release();
-    }
-    return *this;
-}
-
-int Socket::release() { return std::exchange(fd_, -1); }
-
-void Socket::close() {
-    if (fd_ >= 0) ::close(release());
-}
-
-void Socket::end_connection() {
-    if (fd_ >= 0) shutdown(fd_, SHUT_WR);
-    close();
-}
-
 Queue::Queue(Socket socket, Delivery delivery, Reports reports)
     : socket_(std::move(socket)),
       delivery_(delivery),
       reports_(reports),
       buffer_(std::make_unique<std::uint8_t[]>(process::handoff_message_max)) {}
 
-void Queue::hello() {
-    const auto flags = (delivery_ == Delivery::batches ? process::handoff_takes_batches : 0) |
-                       (reports_ == Reports::done ? process::handoff_says_done : 0);
-    tell({.kind = HandoffKind::hello, .flags = std::uint16_t(flags)});
+Queue::~Queue() {
+    while (has_more()) {
+        Handoff handoff;
+        if (next(handoff) == Status::ok)
+            return_socket(handoff.ticket, handoff.client.fd(), handoff.data);
+    }
     flush();
 }
 
+void Queue::forget() {
+    const std::lock_guard lock(mutex_);
+    forget_unsent();
+    reader_ = {};
+}
+
+void Queue::hello() {
+    const std::lock_guard lock(mutex_);
+    const auto flags = (delivery_ == Delivery::batches ? process::handoff_takes_batches : 0) |
+                       (reports_ == Reports::done ? process::handoff_says_done : 0);
+    tell({.kind = HandoffKind::hello, .flags = std::uint16_t(flags)});
+    send_unsent();
+}
+
 void Queue::taken(Ticket& ticket) {
+    const std::lock_guard lock(mutex_);
+    say_taken(ticket);
+}
+
+void Queue::done(Ticket& ticket, Answer answer) {
+    const std::lock_guard lock(mutex_);
+    say_done(ticket, answer);
+}
+
+void Queue::flush() {
+    const std::lock_guard lock(mutex_);
+    send_unsent();
+}
+
+bool Queue::has_unsent() const {
+    const std::lock_guard lock(mutex_);
+    return !unsent_.empty();
+}
+
+void Queue::forget_unsent() {
+    unsent_.clear();
+    unsent_data_ = 0;
+}
+
+void Queue::say_taken(Ticket& ticket) {
     if (std::exchange(ticket.wants_taken, false))
         tell({.kind = HandoffKind::taken, .id = ticket.id});
 }
 
-void Queue::done(Ticket& ticket, Answer answer) {
-    if (!std::exchange(ticket.wants_done, false)) return taken(ticket);
+void Queue::say_done(Ticket& ticket, Answer answer) {
+    if (!std::exchange(ticket.wants_done, false)) return say_taken(ticket);
     ticket.wants_taken = false;  // `done` implies it
     tell({.kind = HandoffKind::done, .id = ticket.id}, {}, answer);
 }
@@ -232,11 +255,12 @@ Status Queue::tell(const HandoffRecord& record, std::string_view data, Answer an
     const auto is_full = [&] {
         return unsent_.size() == unsent_max || unsent_data_ + data.size() > unsent_data_max;
     };
-    if (is_full()) flush();
+    if (is_full()) send_unsent();
     if (is_full()) return Status::empty;
     unsent_.push_back({record, std::string(data), answer});
     unsent_data_ += data.size();
-    if (delivery_ == Delivery::single || unsent_.size() >= process::handoff_batch_max) flush();
+    if (delivery_ == Delivery::single || unsent_.size() >= process::handoff_batch_max)
+        send_unsent();
     return Status::ok;
 }
 
@@ -248,7 +272,7 @@ std::size_t Queue::in_next_message() const {
     return std::max<std::size_t>(count, 1);
 }
 
-void Queue::flush() {
+void Queue::send_unsent() {
     while (!unsent_.empty()) {
         std::array<std::uint8_t, process::handoff_batch_max * note_max> notes;
         const std::size_t count = in_next_message();
@@ -301,12 +325,17 @@ Status Queue::receive_message() {
 }
 
 // What is refused loses its fds, and if it is not known where the next record begins, the whole
-// rest of the message.
+// rest of the message. A request that is refused ends, and the server is told.
 Status Queue::next(Handoff& handoff) {
     HandoffRecord record;
     Status status = from(reader_.next(record));
     if (status == Status::ok) {
         status = fill(handoff, record);
+        if (status == Status::not_a_socket || status == Status::short_memfd) {
+            handoff = Handoff{};
+            Ticket refused = ticket_of(record);
+            done(refused, {});
+        }
         for (std::size_t i = 0; i < record.fds_expected(); ++i)
             Socket(fds_.release(reader_.first_fd() + i)).close();
     }
@@ -315,7 +344,10 @@ Status Queue::next(Handoff& handoff) {
 }
 
 Ticket Queue::ticket_of(const HandoffRecord& record) const {
-    return {record.id, record.socket_index, 0, record.wants_taken(), reports_ == Reports::done};
+    return {.id = record.id,
+            .socket_index = record.socket_index,
+            .wants_taken = record.wants_taken(),
+            .wants_done = reports_ == Reports::done};
 }
 
 Status Queue::fill(Handoff& handoff, const HandoffRecord& record) {
@@ -335,6 +367,7 @@ Status Queue::fill(Handoff& handoff, const HandoffRecord& record) {
     handoff.raw_stage = record.raw_stage();
     handoff.peer = peer_of(reader_.fields());
     handoff.ticket = ticket_of(record);
+    handoff.ticket.unread = unread_of(handoff.head(), handoff.rest());
     handoff.client = Socket(fds_.release(client));
     return Status::ok;
 }
@@ -343,29 +376,34 @@ Status Queue::fill(Handoff& handoff, const HandoffRecord& record) {
 // still has the connection, it goes on with it where we give it the data; without them it can only
 // end it.
 Status Queue::give_up(Handoff& handoff, const HandoffRecord& record) {
+    const std::lock_guard lock(mutex_);
     handoff.ticket = ticket_of(record);
     handoff.client = Socket(fds_.release(reader_.first_fd()));
-    const auto data = reader_.data();
-    if (record.in_memfd()) {
-        if (handoff.client.fd() < 0) taken(handoff.ticket);
-    } else if (record.wants_taken()) {
-        tell({.kind = HandoffKind::return_socket,
-              .flags = process::handoff_without_socket,
-              .id = record.id,
-              .socket_index = record.socket_index,
-              .data_length = std::uint32_t(data.size())},
-             {reinterpret_cast<const char*>(data.data()), data.size()});
-    }
-    flush();
+    if (!record.in_memfd() && record.wants_taken())
+        give_back(record);
+    else if (handoff.client.fd() < 0)
+        say_done(handoff.ticket, {});
+    send_unsent();
     return Status::truncated_fds;
+}
+
+// A request whose data are in the record, to a server that has kept its connection.
+Status Queue::give_back(const HandoffRecord& record) {
+    const auto data = reader_.data();
+    return tell({.kind = HandoffKind::return_socket,
+                 .flags = process::handoff_without_socket,
+                 .id = record.id,
+                 .socket_index = record.socket_index,
+                 .data_length = std::uint32_t(data.size())},
+                {reinterpret_cast<const char*>(data.data()), data.size()});
 }
 
 Status Queue::return_socket(Ticket& ticket, int client, std::string_view unread, Answer answer) {
     if (unread.size() > process::handoff_memfd_max) return Status::bad_lengths;
+    const std::lock_guard lock(mutex_);
     HandoffRecord record{.kind = HandoffKind::return_socket,
                          .id = ticket.id,
-                         .socket_index = ticket.socket_index,
-                         .data_length = std::uint32_t(unread.size())};
+                         .socket_index = ticket.socket_index};
     // The server still has its own descriptor, and takes it if nothing can be lost with ours.
     if (ticket.wants_taken && unread.empty()) {
         record.flags = process::handoff_without_socket;
@@ -375,11 +413,30 @@ Status Queue::return_socket(Ticket& ticket, int client, std::string_view unread,
             return status;
         }
     }
+    return send_return(record, ticket, client, unread, answer);
+}
+
+// With the socket, since the server may have let go meanwhile. What was said before comes before,
+// since it may be of the same hand-off.
+Status Queue::end_connection(Ticket& ticket, int client, Answer answer) {
+    const std::lock_guard lock(mutex_);
+    send_unsent();
+    if (!unsent_.empty()) return Status::empty;
+    return send_return({.kind = HandoffKind::return_socket,
+                        .flags = process::handoff_end_connection,
+                        .id = ticket.id,
+                        .socket_index = ticket.socket_index},
+                       ticket, client, {}, answer);
+}
+
+Status Queue::send_return(HandoffRecord record, Ticket& ticket, int client, std::string_view unread,
+                          Answer answer) {
+    record.data_length = std::uint32_t(unread.size());
     Socket memfd;
     if (unread.size() > process::handoff_inline_max) {
         memfd = memfd_with(unread);
         if (memfd.fd() < 0) return Status::system_error;
-        record.flags = process::handoff_in_memfd;
+        record.flags |= process::handoff_in_memfd;
         unread = {};
     }
     process::FieldWriter fields;

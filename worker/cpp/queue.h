@@ -4,6 +4,7 @@
 #pragma once
 
 #include <deque>
+#include <mutex>
 #include <string>
 
 #include "process/fd_passing.h"
@@ -12,14 +13,16 @@
 
 namespace fdworker {
 
-// receive(), taken() and return_socket() are those of Intake, for one queue; but after
-// `truncated_fds` it is the caller who pauses, and who refuses `handoff` if it has a client.
+// receive(), taken(), done() and return_socket() are those of Intake, for one queue; but after
+// `truncated_fds` it is the caller who pauses, and who refuses `handoff` if it has a client. Any
+// thread may tell; one receives.
 class Queue {
   public:
     // `socket`: a connected unix SOCK_SEQPACKET socket; its flags are not changed.
     Queue(Socket socket, Delivery delivery, Reports reports = Reports::none);
     Queue(const Queue&) = delete;
-    ~Queue() { flush(); }
+    // Gives back what was received and not looked at.
+    ~Queue();
 
     int fd() const { return socket_.fd(); }
 
@@ -34,14 +37,15 @@ class Queue {
     void done(Ticket& ticket, Answer answer);
     Status return_socket(Ticket& ticket, int client, std::string_view unread = {},
                          Answer answer = {});
+    // Returns the connection for a lingering close, which the server does. Otherwise as
+    // return_socket().
+    Status end_connection(Ticket& ticket, int client, Answer answer);
     // Sends what is still to be told, as far as there is room. receive() does it too.
     void flush();
     // True if something is still to be told.
-    bool has_unsent() const { return !unsent_.empty(); }
-    void forget_unsent() {
-        unsent_.clear();
-        unsent_data_ = 0;
-    }
+    bool has_unsent() const;
+    // Tells and gives back nothing more.
+    void forget();
 
   private:
     struct Note {  // a record without fds
@@ -55,8 +59,16 @@ class Queue {
     Ticket ticket_of(const process::HandoffRecord& record) const;
     Status fill(Handoff& handoff, const process::HandoffRecord& record);
     Status give_up(Handoff& handoff, const process::HandoffRecord& record);
+    Status give_back(const process::HandoffRecord& record);
+    // These with the mutex held.
+    void say_taken(Ticket& ticket);
+    void say_done(Ticket& ticket, Answer answer);
     Status tell(const process::HandoffRecord& record, std::string_view data = {},
                 Answer answer = {});
+    Status send_return(process::HandoffRecord record, Ticket& ticket, int client,
+                       std::string_view unread, Answer answer);
+    void send_unsent();
+    void forget_unsent();
     std::size_t in_next_message() const;
 
     Socket socket_;
@@ -65,6 +77,7 @@ class Queue {
     std::unique_ptr<std::uint8_t[]> buffer_;  // of the message that was received last
     process::ReceivedFds fds_;                // that came with it and have no owner yet
     process::HandoffReader reader_;           // where in it we are
+    mutable std::mutex mutex_;                // of what is still to be told:
     std::deque<Note> unsent_;                 // bounded, as are
     std::size_t unsent_data_ = 0;             // bytes of their data
 };
