@@ -4,7 +4,8 @@
 //     PROGRAM [--listen PATH] [--http PATH] [ARGUMENT]
 //
 // Without the two options connections come from fd 0 and from LISTEN_FDS. --listen: lighttpd
-// connects there and sends hand-offs. --http: mod_proxy brings requests over TLS and HTTP/2.
+// connects there and sends hand-offs. --http: mod_proxy brings requests over TLS and HTTP/2. All of
+// them tell how their answers ended, for the server's access log.
 #pragma once
 
 #include <fdworker.h>
@@ -22,7 +23,7 @@ struct Arguments {
 // Ends the program, with a message, when there is nothing to serve.
 inline Arguments read_arguments(int argc, char** argv, const char* argument = "",
                                 fdworker::Delivery delivery = fdworker::Delivery::single) {
-    Arguments read{fdworker::Intake(delivery), argument};
+    Arguments read{fdworker::Intake(delivery, fdworker::Reports::done), argument};
     for (int i = 1; i < argc; ++i) {
         const bool handoffs = strcmp(argv[i], "--listen") == 0;
         if (!handoffs && strcmp(argv[i], "--http") != 0) {

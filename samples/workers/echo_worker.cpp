@@ -46,6 +46,9 @@ struct Session {
     fdworker::Ticket ticket;
     std::string request;  // until it is answered
     bool open = false;    // the handshake is done
+    int status = 0;       // of the answer to it; 0: there is none yet
+    std::size_t head_size = 0;
+    std::uint64_t written = 0;  // bytes, with the head
     ws::Connection connection{ws::Role::server};
     std::vector<std::uint8_t> unsent;  // while there is any, the client is not read
     bool writing = false;              // what epoll is told to wait for
@@ -65,11 +68,13 @@ class Answer {
             pieces_[count_++] = {bytes.data(), bytes.size()};
         }
     }
-    // Sends what the socket takes, appends the rest to `unsent`, and is empty.
-    void send(int client, std::vector<std::uint8_t>& unsent) {
+    // Sends what the socket takes, appends the rest to the unsent, and is empty.
+    void send(Session& session) {
         if (count_ == 0) return;
-        const ssize_t sent = unsent.empty() ? send_pieces(client) : 0;
+        std::vector<std::uint8_t>& unsent = session.unsent;
+        const ssize_t sent = unsent.empty() ? send_pieces(session.client.fd()) : 0;
         std::size_t skip = std::size_t(std::max<ssize_t>(sent, 0));
+        session.written += skip;
         for (const iovec& piece : std::span(pieces_).first(count_)) {
             const std::size_t gone = std::min(skip, piece.iov_len);
             const auto* bytes = static_cast<const std::uint8_t*>(piece.iov_base);
@@ -213,9 +218,14 @@ class Worker {
         const ws::ServerHandshake verdict = handshake_of(head, fields);
         std::string response = response_to(verdict);
         answer_.add(bytes_of(response));
-        answer_.send(session.client.fd(), session.unsent);
-        intake_.taken(session.ticket);
+        session.status = verdict.status;
+        session.head_size = response.size();
+        answer_.send(session);
         session.open = verdict.accepted();
+        if (session.open) {
+            intake_.taken(session.ticket);
+            session.ticket.unread = fdworker::Unread::none;  // frames, until we close
+        }
         return session.open && handle(session, bytes_of(request).subspan(head.size()));
     }
 
@@ -236,7 +246,7 @@ class Worker {
                 answer_.add(Bytes(control).first(connection.take_pending(control)));
             // `header` and `control` serve one piece at a time.
             if (!is_message || event.payload.empty() || answer_.full())
-                answer_.send(session.client.fd(), session.unsent);
+                answer_.send(session);
             if (event.type == ws::EventType::need_input) return true;
             if (event.type == ws::EventType::closed) return false;
         }
@@ -249,6 +259,7 @@ class Worker {
             ::send(session.client.fd(), session.unsent.data(), session.unsent.size(), MSG_NOSIGNAL);
         if (sent < 0) return errno == EAGAIN;
         session.unsent.erase(session.unsent.begin(), session.unsent.begin() + sent);
+        session.written += std::uint64_t(sent);
         return true;
     }
 
@@ -264,7 +275,7 @@ class Worker {
         if (connection.state() != ws::CloseState::open || connection.sending_message()) return;
         std::uint8_t frame[ws::max_control_frame];
         answer_.add(connection.send_close(1001, "", frame).bytes);
-        answer_.send(session.client.fd(), session.unsent);
+        answer_.send(session);
     }
 
     void drain() {
@@ -278,10 +289,13 @@ class Worker {
 
     void end(Session& session) {
         flush(session);
-        intake_.taken(session.ticket);
-        watch(session, 0, EPOLL_CTL_DEL);
         const int fd = session.client.fd();
-        session.client.end_connection();
+        watch(session, 0, EPOLL_CTL_DEL);
+        fdworker::Answer got;
+        if (session.written > 0)
+            got = {session.status,
+                   session.written - std::min<std::uint64_t>(session.written, session.head_size)};
+        intake_.end_connection(session.ticket, fd, got);
         sessions_.erase(fd);
     }
 

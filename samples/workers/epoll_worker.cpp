@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <unordered_map>
@@ -32,7 +33,18 @@ struct Connection {
     fdworker::Ticket ticket;
     std::string in, out;
     bool last = false;  // end the connection once `out` is written
+    // Of the first answer, which is the one that lighttpd has handed over:
+    int status = 0;                      // 0: there is none yet
+    std::size_t head_size = 0, body_size = 0;
+    std::uint64_t written = 0;  // bytes of all answers
     Clock::time_point active = Clock::now();
+
+    // What the client may have got of it.
+    fdworker::Answer answer() const {
+        if (written == 0) return {};
+        return {status, std::min<std::uint64_t>(written - std::min<std::uint64_t>(written, head_size),
+                                                body_size)};
+    }
 };
 
 bool same_word(std::string_view a, std::string_view b) {
@@ -98,7 +110,11 @@ class Worker {
             }
             const int fd = handoff.client.fd();
             Connection& connection = connections_[fd];
-            connection = {std::move(handoff.client), handoff.ticket, std::move(handoff.data), {}};
+            connection = {};
+            connection.client = std::move(handoff.client);
+            connection.ticket = handoff.ticket;
+            connection.in = std::move(handoff.data);
+            connection.ticket.unread = fdworker::Unread::none;  // we judge that ourselves
             watch(fd, EPOLLIN);
             serve(connection);
         }
@@ -129,16 +145,25 @@ class Worker {
     }
 
     void answer(Connection& c, std::string_view head) {
-        const bool get = head.starts_with("GET ");
+        const bool only_head = head.starts_with("HEAD ");
         const bool has_body =
             !field(head, "Transfer-Encoding").empty() ||
             (!field(head, "Content-Length").empty() && field(head, "Content-Length") != "0");
-        c.last = !get || has_body || head.find(" HTTP/1.1\r\n") == head.npos ||
+        const bool can = (only_head || head.starts_with("GET ")) && !has_body;
+        c.last = !can || head.find(" HTTP/1.1\r\n") == head.npos ||
                  same_word(field(head, "Connection"), "close");
         const std::string body = "Hello from worker " + std::to_string(getpid()) + "\n";
-        c.out += get && !has_body ? "HTTP/1.1 200 OK\r\n" : "HTTP/1.1 501 Not Implemented\r\n";
-        c.out += "Content-Type: text/plain\r\nContent-Length: " + std::to_string(body.size()) +
-                 (c.last ? "\r\nConnection: close\r\n\r\n" : "\r\n\r\n") + body;
+        std::string response = can ? "HTTP/1.1 200 OK\r\n" : "HTTP/1.1 501 Not Implemented\r\n";
+        response += "Content-Type: text/plain\r\nContent-Length: " + std::to_string(body.size()) +
+                    (c.last ? "\r\nConnection: close\r\n\r\n" : "\r\n\r\n");
+        if (c.status == 0) {
+            c.status = can ? 200 : 501;
+            c.head_size = response.size();
+            c.body_size = only_head ? 0 : body.size();
+        }
+        c.out += response;
+        if (!only_head) c.out += body;
+        if (c.last) c.ticket.unread = has_body ? fdworker::Unread::likely : fdworker::Unread::none;
     }
 
     void write(Connection& c) {
@@ -146,23 +171,28 @@ class Worker {
         if (sent < 0 && errno != EAGAIN) return end(c);
         if (sent > 0) {
             c.out.erase(0, std::size_t(sent));
-            intake_.taken(c.ticket);
+            c.written += std::uint64_t(sent);
         }
-        if (!c.out.empty()) return watch(c.client.fd(), EPOLLOUT, EPOLL_CTL_MOD);
+        if (!c.out.empty()) {
+            if (sent > 0) intake_.taken(c.ticket);
+            return watch(c.client.fd(), EPOLLOUT, EPOLL_CTL_MOD);
+        }
         if (c.last || c.in.size() > head_max) return end(c);
         if (draining_ || c.in.find("\r\n\r\n") != c.in.npos) return give_back(c);
+        if (sent > 0) intake_.done(c.ticket, c.answer());
         watch(c.client.fd(), EPOLLIN, EPOLL_CTL_MOD);
     }
 
     void give_back(Connection& c) {
-        if (intake_.return_socket(c.ticket, c.client.fd(), c.in) != fdworker::Status::ok)
+        if (intake_.return_socket(c.ticket, c.client.fd(), c.in, c.answer()) != fdworker::Status::ok)
             return end(c);
         forget(c);
     }
 
+    // What we have read and not answered may go on after what we have read.
     void end(Connection& c) {
-        intake_.taken(c.ticket);
-        shutdown(c.client.fd(), SHUT_WR);
+        if (!c.in.empty()) c.ticket.unread = fdworker::Unread::likely;
+        intake_.end_connection(c.ticket, c.client.fd(), c.answer());
         forget(c);
     }
 

@@ -1,7 +1,8 @@
 #!/usr/bin/perl
 # SPDX-License-Identifier: BSD-3-Clause
-# A worker in Perl, written from doc/writing-workers.md. It answers GET, and returns the connection
-# to lighttpd, so that a client's next request may be for any URL. Needs libsocket-msghdr-perl.
+# A worker in Perl, written from doc/writing-workers.md. It answers, and returns the connection to
+# lighttpd: to read a client's next request, which may be for any URL, or for its end, where a client
+# may still be sending. Needs libsocket-msghdr-perl.
 use strict;
 use warnings;
 use Fcntl qw(F_SETFD FD_CLOEXEC);
@@ -11,7 +12,8 @@ use POSIX ();
 use Socket qw(:DEFAULT MSG_DONTWAIT MSG_NOSIGNAL SCM_RIGHTS SHUT_WR SOL_SOCKET);
 use Socket::MsgHdr;
 
-use constant { RECORD => 'a4 C C v Q< V V V V', MAGIC => 'LFDT', IN_MEMFD => 1 };
+use constant { RECORD => 'a4 C C v Q< V V V V', MAGIC => 'LFDT',
+    IN_MEMFD => 1, END_CONNECTION => 32, CLIENT_ADDRESS => 1 };
 
 my $queue = IO::Handle->new_from_fd(0, 'r+') or die "hello.pl: fd 0: $!\n";
 
@@ -52,6 +54,7 @@ sub answer {
     return 'wrong number of descriptors' if @_ - 1 != ($flags & IN_MEMFD ? 2 : 1);
     return 'wrong lengths' if $fields_length > length($bytes) - 32;
     my $data = substr $bytes, 32, length($bytes) - 32 - $fields_length;
+    my $fields = substr $bytes, 32 + length $data;
     if ($flags & IN_MEMFD) {
         return 'wrong lengths' if $data ne '' || $length > 1 << 30;
         sysseek $memfd, 0, 0;
@@ -60,22 +63,34 @@ sub answer {
     return 'wrong lengths' if length $data != $length || $head_length > $length || !$head_length;
 
     my ($head, $unread) = (substr($data, 0, $head_length), substr $data, $head_length);
-    my $keep = $head =~ m{\AGET [^\r\n]+ HTTP/1\.1\r\n}
-      && $head !~ /^(?:Connection: *close|Content-Length|Transfer-Encoding)\b/mi;
-    my $body = "Hello from Perl worker $$\n";
+    my $has_body = $head =~ /^(?:Content-Length|Transfer-Encoding):/mi;
+    my $keep = !$has_body && $head =~ m{\A(?:GET|HEAD) [^\r\n]+ HTTP/1\.1\r\n}
+      && $head !~ /^Connection: *close\b/mi;
+    my $body = "Hello from Perl worker $$ to " . client_address($fields) . "\n";
     my $response = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
       . 'Content-Length: ' . length($body) . "\r\n"
-      . ($keep ? '' : "Connection: close\r\n") . "\r\n$body";
+      . ($keep ? '' : "Connection: close\r\n") . "\r\n";
+    $response .= $body unless $head =~ /\AHEAD /;
     my $sent = send($client, $response, MSG_NOSIGNAL) // 0;
-    return if $keep && $sent == length $response && give_back($client, $id, $index, $unread);
+    return if $keep && $sent == length $response && give_back($client, $id, $index, 0, $unread);
+    return if ($has_body || $unread ne '') && give_back($client, $id, $index, END_CONNECTION, '');
     shutdown $client, SHUT_WR;
-    sysread $client, my $rest, 65536;    # an unread body would turn our close into a reset
     return;
 }
 
+# Of the optional fields the first that has it; the others are skipped.
+sub client_address {
+    my ($fields) = @_;
+    while (my ($type, $value) = unpack 'v v/a', $fields) {
+        return $value if $type == CLIENT_ADDRESS;
+        substr($fields, 0, 4 + length $value) = '';
+    }
+    return 'an unknown address';
+}
+
 sub give_back {
-    my ($client, $id, $index, $unread) = @_;
-    my $header = pack RECORD, MAGIC, 2, 4, 0, $id, $index, 0, length $unread, 0;
+    my ($client, $id, $index, $flags, $unread) = @_;
+    my $header = pack RECORD, MAGIC, 2, 4, $flags, $id, $index, 0, length $unread, 0;
     my $message = Socket::MsgHdr->new(buf => $header . $unread);
     $message->cmsghdr(SOL_SOCKET, SCM_RIGHTS, pack 'i', fileno $client);
     return defined sendmsg($queue, $message, MSG_DONTWAIT | MSG_NOSIGNAL);

@@ -8,8 +8,12 @@
 //     lws_worker [--listen PATH] [--http PATH]
 #include <fdworker.h>
 #include <libwebsockets.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 
 #include "arguments.h"
@@ -24,7 +28,18 @@ struct Client {
     std::string message = std::string(LWS_PRE, '\0');  // libwebsockets writes in front of it
     bool binary = false;
     bool whole = false;
+    std::uint64_t sent_before = 0;  // bytes, up to the head of the 101
+    fdworker::Answer answer{};      // how it has ended
 };
+
+// Bytes given to the socket, by the kernel's count: libwebsockets answers Ping and Close by itself.
+// 0 for a socket that is not TCP.
+std::uint64_t bytes_sent(lws* wsi) {
+    tcp_info info{};
+    socklen_t size = sizeof info;
+    if (getsockopt(lws_get_socket_fd(wsi), IPPROTO_TCP, TCP_INFO, &info, &size) != 0) return 0;
+    return info.tcpi_bytes_sent - info.tcpi_bytes_retrans + info.tcpi_notsent_bytes;
+}
 
 class Worker {
   public:
@@ -99,9 +114,13 @@ int Worker::answer(lws* wsi, Client& client) {
         lws_add_http_header_by_token(wsi, WSI_TOKEN_CONNECTION, close, 5, &at, end) ||
         lws_finalize_http_header(wsi, &at, end))
         return -1;
-    std::copy(body.begin(), body.end(), at);
-    lws_write(wsi, start, std::size_t(at - start) + body.size(), LWS_WRITE_HTTP_FINAL);
-    intake_.taken(client.ticket);
+    const bool only_head = lws_hdr_total_length(wsi, WSI_TOKEN_HEAD_URI) > 0;
+    const std::size_t body_size = only_head ? 0 : body.size();
+    std::copy_n(body.begin(), body_size, at);
+    if (lws_write(wsi, start, std::size_t(at - start) + body_size, LWS_WRITE_HTTP_FINAL) >= 0)
+        client.answer = {HTTP_STATUS_OK, body_size};
+    // libwebsockets closes its descriptor, the server waits for a client that is still sending.
+    intake_.end_connection(client.ticket, lws_get_socket_fd(wsi), client.answer);
     return -1;  // close
 }
 
@@ -156,15 +175,20 @@ int Worker::on_event(lws* wsi, lws_callback_reasons reason, void*, void* in, std
             return worker->answer(wsi, *client);
         case LWS_CALLBACK_ESTABLISHED:
             worker->intake_.taken(client->ticket);
+            client->sent_before = bytes_sent(wsi);
+            client->answer.status = 101;
             if (worker->draining_) lws_callback_on_writable(wsi);
             return 0;
         case LWS_CALLBACK_RECEIVE:
             return worker->take_piece(wsi, *client, static_cast<const char*>(in), size);
         case LWS_CALLBACK_SERVER_WRITEABLE:
             return worker->echo(wsi, *client);
+        case LWS_CALLBACK_CLOSED:
+            client->answer.bytes = bytes_sent(wsi) - client->sent_before;
+            return 0;
         case LWS_CALLBACK_WSI_DESTROY:
             if (client == nullptr) return 0;
-            worker->intake_.taken(client->ticket);
+            worker->intake_.done(client->ticket, client->answer);
             delete client;
             --worker->clients_;
             return 0;

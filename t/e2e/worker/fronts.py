@@ -143,12 +143,12 @@ class Cat:
 class Lighttpd:
     """A real server with mod_fd_transfer."""
 
-    def __init__(self, make, stage, command, workers=2, prefix="/hot/"):
+    def __init__(self, make, stage, command, workers=2, prefix="/hot/", extra=""):
         self.raw = stage == "raw"
         self.server = make(
             f'fd-transfer.server = ( "{prefix}" => ( "bin-path" => "{" ".join(map(str, command))}",'
             f' "workers" => {workers}, "stage" => "{stage}" ) )\n'
-            'server.feature-flags = ( "server.h2c" => "disable" )\n',
+            'server.feature-flags = ( "server.h2c" => "disable" )\n' + extra,
             modules=["mod_fd_transfer"],
             environment={name: ENVIRONMENT[name]
                          for name in ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE")})
