@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "process/fd_passing.h"
+#include "process/handoff_fields.h"
 #include "process/handoff_record.h"
 #include "t/unit/suite.h"
 
@@ -34,19 +35,19 @@ struct Pair {
     Socket ours, theirs;
 };
 
-// Hands a new connection over; the client's end of it.
-inline Socket hand_over(int server) {
+// Hands a new connection over, with what was read from it; the client's end of it.
+inline Socket hand_over(int server, const std::string& data = request) {
     Pair connection(SOCK_STREAM);
     const HandoffRecord record{.flags = handoff_wants_taken,
                                .id = 7,
                                .socket_index = 3,
-                               .head_length = std::uint32_t(request.size()),
-                               .data_length = std::uint32_t(request.size())};
+                               .head_length = std::uint32_t(data.find("\r\n\r\n") + 4),
+                               .data_length = std::uint32_t(data.size())};
     std::uint8_t header[handoff_header_size];
     encode_handoff(record, header);
     const int fd = connection.theirs.fd();
-    const auto* data = reinterpret_cast<const std::uint8_t*>(request.data());
-    ck_assert(send_message(server, header, {data, request.size()}, {&fd, 1}) == PassingError::none);
+    const auto* bytes = reinterpret_cast<const std::uint8_t*>(data.data());
+    ck_assert(send_message(server, header, {bytes, data.size()}, {&fd, 1}) == PassingError::none);
     return std::move(connection.ours);
 }
 
@@ -58,6 +59,47 @@ inline HandoffRecord told_record(int server) {
     ck_assert(decode_handoff({buffer, message.size}, message.fds.count(), record) ==
               HandoffError::none);
     return record;
+}
+
+struct Told {
+    HandoffRecord record;
+    fdworker::Answer answer;
+};
+
+inline fdworker::Answer answer_in(std::span<const std::uint8_t> fields) {
+    fdworker::Answer answer;
+    FieldReader reader(fields);
+    while (const auto field = reader.next()) {
+        if (field->type == HandoffField::status) answer.status = int(*field->number());
+        if (field->type == HandoffField::bytes) answer.bytes = *field->number();
+    }
+    return answer;
+}
+
+inline Told told_with_answer(int server) {
+    std::uint8_t buffer[handoff_message_max];
+    ReceivedMessage message;
+    ck_assert(receive_message(server, buffer, message) == PassingError::none);
+    HandoffReader reader({buffer, message.size}, message.fds.count());
+    Told told;
+    ck_assert(reader.next(told.record) == HandoffError::none);
+    ck_assert(reader.done());
+    told.answer = answer_in(reader.fields());
+    return told;
+}
+
+// Takes all that was told: how many returns.
+inline std::size_t told_returns(int server) {
+    std::uint8_t buffer[handoff_message_max];
+    ReceivedMessage message;
+    std::size_t returns = 0;
+    while (receive_message(server, buffer, message) == PassingError::none) {
+        HandoffReader reader({buffer, message.size}, message.fds.count());
+        HandoffRecord record;
+        while (!reader.done() && reader.next(record) == HandoffError::none)
+            returns += record.kind == HandoffKind::return_socket;
+    }
+    return returns;
 }
 
 inline HandoffKind told(int server) { return told_record(server).kind; }
