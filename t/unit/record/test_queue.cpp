@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "process/handoff_fields.h"
 #include "t/unit/record/few_descriptors.h"
 #include "worker/cpp/queue.h"
 
@@ -22,6 +23,7 @@
 
 using namespace process;
 using fdworker::Delivery;
+using fdworker::Reports;
 using fdworker::Status;
 
 namespace {
@@ -38,8 +40,8 @@ int open_fds() {
 
 // A server's end, a worker's queue, and a client's connection to hand over.
 struct Bench {
-    explicit Bench(Delivery delivery = Delivery::single)
-        : queue(fdworker::Socket(connect_queue()), delivery) {}
+    explicit Bench(Delivery delivery = Delivery::single, Reports reports = Reports::none)
+        : queue(fdworker::Socket(connect_queue()), delivery, reports) {}
 
     int server = -1, client = -1, accepted = -1;
     fdworker::Queue queue;
@@ -230,6 +232,151 @@ START_TEST(taken_is_said_once_and_only_if_wanted) {
     const HandoffRecord taken = bench.told(message);
     ck_assert(taken.kind == HandoffKind::taken && taken.id == 9);
     ck_assert(bench.told_nothing());
+}
+END_TEST
+
+// The request with these fields, as the worker sees it.
+fdworker::Handoff with_fields(Bench& bench, std::span<const std::uint8_t> fields,
+                              Status expected = Status::ok) {
+    HandoffRecord record = bench.record();
+    record.fields_length = std::uint32_t(fields.size());
+    std::uint8_t header[handoff_header_size];
+    encode_handoff(record, header);
+    const auto* data = reinterpret_cast<const std::uint8_t*>(request.data());
+    const int fds[] = {bench.accepted};
+    ck_assert(send_message(bench.server, header, {data, request.size()}, fds, fields) ==
+              PassingError::none);
+    fdworker::Handoff handoff;
+    ck_assert(bench.queue.receive(handoff) == expected);
+    return handoff;
+}
+
+START_TEST(what_the_server_knows_of_the_client_is_in_the_fields) {
+    Bench bench;
+    FieldWriter fields;
+    fields.add(HandoffField::client_address, "2001:db8::7");
+    fields.add(HandoffField::client_port, 54321, 2);
+    fields.add(HandoffField(4711), "of a newer server");
+    fields.add(HandoffField::scheme, "https");
+    fields.add(HandoffField::user, "jos\xc3\xa9");
+    fields.add(HandoffField::body_limit, 5ull << 32, 8);
+    const fdworker::Handoff handoff = with_fields(bench, fields.fields());
+    ck_assert(handoff.data == request);
+    ck_assert(handoff.peer.address == "2001:db8::7" && handoff.peer.port == 54321);
+    ck_assert(handoff.peer.scheme == "https" && handoff.peer.user == "jos\xc3\xa9");
+    ck_assert(handoff.peer.body_limit == 5ull << 32);
+}
+END_TEST
+
+START_TEST(fields_may_be_absent_empty_long_or_there_twice) {
+    Bench bench;
+    const fdworker::Peer none = with_fields(bench, {}).peer;
+    ck_assert(none.address.empty() && none.port == 0 && none.scheme.empty() && none.user.empty());
+    ck_assert_uint_eq(none.body_limit, 0);
+    FieldWriter fields;
+    fields.add(HandoffField::client_address, "192.0.2.1");
+    fields.add(HandoffField::client_address, "");
+    fields.add(HandoffField::client_port, "");                // no number
+    fields.add(HandoffField::body_limit, "123456789");        // longer than one may be
+    const std::string user(handoff_fields_max - fields.fields().size() - 4, 'u');
+    ck_assert(fields.add(HandoffField::user, user));
+    ck_assert_uint_eq(fields.fields().size(), handoff_fields_max);
+    const fdworker::Peer peer = with_fields(bench, fields.fields()).peer;
+    ck_assert(peer.address.empty() && peer.port == 0 && peer.user == user);
+    ck_assert_uint_eq(peer.body_limit, 0);
+    const std::uint8_t cut[] = {1, 0, 9, 0, 'x'};
+    with_fields(bench, cut, Status::bad_fields);
+    bench.good_one_arrives();
+}
+END_TEST
+
+START_TEST(done_is_said_once_and_only_by_those_who_said_that_they_would) {
+    for (const Reports reports : {Reports::none, Reports::done}) {
+        Bench bench(Delivery::single, reports);
+        bench.queue.hello();
+        ReceivedMessage message;
+        ck_assert_int_eq(bench.told(message).says_done(), reports == Reports::done);
+        HandoffRecord record = bench.record();
+        record.flags = handoff_wants_taken;
+        bench.send(record, request, {bench.accepted});
+        fdworker::Handoff handoff;
+        ck_assert(bench.queue.receive(handoff) == Status::ok);
+        bench.queue.taken(handoff.ticket);
+        bench.queue.done(handoff.ticket, {200, 5});
+        bench.queue.done(handoff.ticket, {200, 5});
+        bench.queue.taken(handoff.ticket);
+        ck_assert(bench.told(message).kind == HandoffKind::taken);
+        if (reports == Reports::done) ck_assert(bench.told(message).kind == HandoffKind::done);
+        ck_assert(bench.told_nothing());
+    }
+}
+END_TEST
+
+START_TEST(with_batches_what_answers_ended_with_goes_out_together) {
+    Bench bench(Delivery::batches, Reports::done);
+    for (std::uint64_t id = 1; id <= handoff_batch_max; ++id) {
+        ck_assert(bench.told_nothing());
+        fdworker::Ticket ticket{.id = id, .wants_taken = true, .wants_done = true};
+        bench.queue.done(ticket, {id == 1 ? 0 : int(100 + id), id << 33});
+    }
+    std::uint8_t buffer[handoff_message_max];
+    ReceivedMessage message;
+    ck_assert(receive_message(bench.server, buffer, message) == PassingError::none);
+    HandoffReader reader({buffer, message.size}, 0);
+    for (std::uint64_t id = 1; id <= handoff_batch_max; ++id) {
+        HandoffRecord record;
+        ck_assert(reader.next(record) == HandoffError::none);
+        ck_assert(record.kind == HandoffKind::done && record.id == id);
+        FieldReader fields(reader.fields());
+        if (id > 1) {  // whose status is not known
+            ck_assert_uint_eq(*fields.next()->number(), 100 + id);
+            ck_assert_uint_eq(*fields.next()->number(), id << 33);
+        }
+        ck_assert(fields.at_end());
+    }
+    ck_assert(reader.done() && bench.told_nothing());
+}
+END_TEST
+
+START_TEST(of_a_request_that_is_refused_the_server_is_told) {
+    Bench bench(Delivery::single, _i ? Reports::done : Reports::none);
+    const HandoffKind expected = _i ? HandoffKind::done : HandoffKind::taken;
+    HandoffRecord record = bench.record();
+    record.flags = handoff_wants_taken;
+    bench.refuses(Status::not_a_socket, record, request, {bench.server});
+    ReceivedMessage message;
+    HandoffRecord told = bench.told(message);
+    ck_assert(told.kind == expected && told.id == record.id);
+    const int memfd = memfd_create("empty", MFD_CLOEXEC);
+    record.flags |= handoff_in_memfd;
+    bench.refuses(Status::short_memfd, record, "", {bench.accepted, memfd});
+    told = bench.told(message);
+    ck_assert(told.kind == expected && told.id == record.id);
+    ck_assert(bench.told_nothing());
+    close(memfd);
+}
+END_TEST
+
+START_TEST(what_was_received_and_not_looked_at_goes_back) {
+    Bench bench;
+    {
+        int ends[2];
+        ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), 0);
+        close(bench.server);
+        bench.server = ends[0];
+        fdworker::Queue queue(fdworker::Socket(ends[1]), Delivery::batches);
+        bench.send_together({7, 8, 9}, handoff_wants_taken);
+        fdworker::Handoff handoff;
+        ck_assert(queue.receive(handoff) == Status::ok);
+    }
+    for (const std::uint64_t id : {8u, 9u}) {
+        ReceivedMessage message;
+        const HandoffRecord told = bench.told(message);
+        ck_assert(told.kind == HandoffKind::return_socket && !told.ends_connection());
+        ck_assert_uint_eq(told.id, id);
+        ck_assert_uint_eq(told.data_length, request.size());
+    }
+    ck_assert_uint_eq(bench.take_all(), 0);
 }
 END_TEST
 
@@ -548,6 +695,12 @@ int main() {
     tcase_add_test(tests, bytes_that_are_no_record_are_refused);
     tcase_add_test(tests, credentials_before_the_fds_do_not_matter);
     tcase_add_test(tests, taken_is_said_once_and_only_if_wanted);
+    tcase_add_test(tests, what_the_server_knows_of_the_client_is_in_the_fields);
+    tcase_add_test(tests, fields_may_be_absent_empty_long_or_there_twice);
+    tcase_add_test(tests, done_is_said_once_and_only_by_those_who_said_that_they_would);
+    tcase_add_test(tests, with_batches_what_answers_ended_with_goes_out_together);
+    tcase_add_loop_test(tests, of_a_request_that_is_refused_the_server_is_told, 0, 2);
+    tcase_add_test(tests, what_was_received_and_not_looked_at_goes_back);
     tcase_add_test(tests, a_note_without_room_goes_out_later);
     tcase_add_test(tests, what_comes_together_is_claimed_at_once_and_received_one_by_one);
     tcase_add_test(tests, a_bad_record_among_others_costs_only_itself);
