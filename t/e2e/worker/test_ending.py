@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """How a worker ends what it answers: HEAD, Expect, bodies that nobody reads, clients that have ended
 their side, bytes behind the last request. The client always has the whole answer, and one."""
+import os
+import pathlib
 import re
+import shutil
 import socket
+import subprocess
 
 import pytest
 
@@ -39,22 +43,48 @@ def statuses(answer):
     return [int(status) for status in re.findall(rb"HTTP/1\.[01] (\d+)", answer)]
 
 
-@pytest.mark.parametrize("framing", ["length", "chunked"])
-@pytest.mark.parametrize("sample", UNREAD)
-def test_an_answer_that_comes_before_the_body_arrives(front, sample, framing):
+def check_an_answer_before_the_body(one, path, framing):
     """lighttpd lingers, as for its own answers: five times of five, however much is on its way."""
-    one = front(sample)
     body = bytes(UPLOAD)
     if framing == "length":
         fields = f"Content-Length: {UPLOAD}\r\n"
     else:
         fields = "Transfer-Encoding: chunked\r\n"
         body = b"%x\r\n%s\r\n0\r\n\r\n" % (UPLOAD, body)
-    request = get(UNREAD[sample], fields + "Connection: close\r\n", method="POST")
+    request = get(path, fields + "Connection: close\r\n", method="POST")
     for _ in range(5):
         with connect(one) as client:
             client.sendall(request + body)
             assert len(statuses(read_all(client))) == 1
+
+
+@pytest.mark.parametrize("framing", ["length", "chunked"])
+@pytest.mark.parametrize("sample", UNREAD)
+def test_an_answer_that_comes_before_the_body_arrives(front, sample, framing):
+    check_an_answer_before_the_body(front(sample), UNREAD[sample], framing)
+
+
+@pytest.fixture(scope="session")
+def go_worker(tmp_path_factory):
+    """go_worker.go, which has nothing but the page."""
+    if not shutil.which("go"):
+        pytest.skip("no Go compiler: apt-get install golang-go")
+    folder = tmp_path_factory.mktemp("go")
+    subprocess.run(["go", "build", "-o", folder / "go_worker",
+                    pathlib.Path(__file__).parent / "go_worker.go"], check=True, cwd=folder,
+                   env={**os.environ, "GOCACHE": str(folder / "cache"), "GO111MODULE": "off"})
+    return [str(folder / "go_worker")]
+
+
+@pytest.mark.parametrize("stage", ["cat", "uri", pytest.param("raw", marks=pytest.mark.raw)])
+def test_one_written_from_the_page_in_go(go_worker, tmp_path, make_lighttpd, stage):
+    one = (fronts.Cat(tmp_path, go_worker) if stage == "cat"
+           else fronts.Lighttpd(make_lighttpd, stage, go_worker))
+    for framing in "length", "chunked":
+        check_an_answer_before_the_body(one, "/hot/now", framing)
+    assert statuses(exchange(one, get())) == [200]
+    assert exchange(one, get(method="HEAD")).endswith(b"\r\n\r\n")
+    one.stop()
 
 
 @every_answer
