@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The peers of the bench, one program:
 //
-//   fdt_bench queue simple|taken|return    a worker of mod_fd_transfer; fd 0 is the queue. The last
-//   two take batches; taken-single and return-single do not
+//   fdt_bench queue simple|taken|done|return    a worker of mod_fd_transfer; fd 0 is the queue. All
+//   but the first take batches; taken-single, done-single and return-single do not
 //   fdt_bench direct PORT                  the same worker, accepting by itself
 //   fdt_bench http|scgi PATH [COUNT]       the same worker behind mod_proxy or mod_scgi; COUNT: of
 //   processes, one unless said otherwise
@@ -142,6 +142,7 @@ int main(int argc, char** argv) {
     if (role == "queue")
         worker.receive_from(0,
                             argument.starts_with("taken")    ? bench::Manner::taken
+                            : argument.starts_with("done")   ? bench::Manner::done
                             : argument.starts_with("return") ? bench::Manner::give_back
                                                              : bench::Manner::simple,
                             !argument.ends_with("-single"));

@@ -16,6 +16,7 @@
 #include <utility>
 
 #include "process/fd_passing.h"
+#include "process/handoff_fields.h"
 #include "process/handoff_record.h"
 
 namespace bench {
@@ -126,6 +127,7 @@ void Worker::receive(const process::HandoffRecord& record, const process::Handof
     c.handoff = record.id;
     c.socket_index = record.socket_index;
     c.wants_taken = record.wants_taken();
+    c.wants_done = manner_ == Manner::done;
     if (c.wants_taken) fcntl(fd, F_SETOWN, pid_);
     std::string data(size_t(record.data_length), '\0');
     if (record.in_memfd())
@@ -186,9 +188,9 @@ bool Worker::take_bytes(Connection& c, std::string_view bytes) {
 bool Worker::answer_http(Connection& c, std::string_view head) {
     c.closing = contains(head, "Connection: close") || contains(head, "HTTP/1.0");
     c.body_left = number_after(head, "Content-Length: ");
-    c.out = contains(head.substr(0, 30), "/hot/big") ? big_http
-            : c.closing                              ? last_http
-                                                     : small_http;
+    const bool is_big = contains(head.substr(0, 30), "/hot/big");
+    c.out = is_big ? big_http : c.closing ? last_http : small_http;
+    c.body_size = uint32_t(is_big ? big_body.size() : small_body.size());
     if (contains(head.substr(0, 30), "/hot/events")) {
         c.out = events_http;
         c.events = true;
@@ -221,7 +223,7 @@ bool Worker::finished(Connection& c, std::string_view rest) {
         return false;
     }
     if (c.handed && manner_ == Manner::give_back && !c.events) return give_back(c, rest);
-    say_taken(c);
+    say_done(c);
     return rest.empty() || take_bytes(c, rest);
 }
 
@@ -230,18 +232,31 @@ void Worker::say_taken(Connection& c) {
     c.wants_taken = false;
 }
 
+// It implies `taken`.
+void Worker::say_done(Connection& c) {
+    if (!c.wants_done || c.events) return say_taken(c);
+    process::FieldWriter fields;
+    fields.add(process::HandoffField::status, 200, 2);
+    fields.add(process::HandoffField::bytes, c.body_size, 8);
+    put_off({.kind = process::HandoffKind::done, .id = c.handoff}, fields.fields());
+    c.wants_taken = c.wants_done = false;
+}
+
 void Worker::say_hello() {
-    put_off({.kind = process::HandoffKind::hello,
-             .flags = batches_ ? process::handoff_takes_batches : uint16_t(0)});
+    const auto flags = (batches_ ? process::handoff_takes_batches : 0) |
+                       (manner_ == Manner::done ? process::handoff_says_done : 0);
+    put_off({.kind = process::HandoffKind::hello, .flags = uint16_t(flags)});
     send_notes();
 }
 
-void Worker::put_off(const process::HandoffRecord& record) {
+void Worker::put_off(process::HandoffRecord record, std::span<const uint8_t> fields) {
+    record.fields_length = uint32_t(fields.size());
     uint8_t header[process::handoff_header_size];
     process::encode_handoff(record, header);
     notes_.insert(notes_.end(), header, header + sizeof header);
+    notes_.insert(notes_.end(), fields.begin(), fields.end());
     const size_t most = batches_ ? process::handoff_batch_max : 1;
-    if (notes_.size() >= most * sizeof header) send_notes();
+    if (++note_count_ >= most) send_notes();
 }
 
 void Worker::send_notes() {
@@ -249,6 +264,7 @@ void Worker::send_notes() {
     while (process::send_message(queue_, notes_, {}, {}) == process::PassingError::would_block)
         usleep(100);
     notes_.clear();
+    note_count_ = 0;
 }
 
 bool Worker::give_back(Connection& c, std::string_view rest) {
@@ -283,10 +299,8 @@ void Worker::watch(Connection& c) {
 }
 
 void Worker::end(Connection& c) {
-    if (c.wants_taken) {
-        shutdown(c.fd, SHUT_WR);  // the server holds the socket too
-        say_taken(c);
-    }
+    if (c.wants_taken) shutdown(c.fd, SHUT_WR);  // the server holds the socket too
+    say_done(c);
     close(c.fd);
     connections_.erase(c.fd);
 }

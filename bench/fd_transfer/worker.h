@@ -5,6 +5,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -19,6 +20,7 @@ namespace bench {
 enum class Manner {
     simple,     // goes on with the connection, says nothing
     taken,      // says hello and taken, then goes on with it
+    done,       // the same, but tells how each answer ended instead
     give_back,  // says hello, and returns the connection after each response
 };
 
@@ -41,6 +43,8 @@ class Worker {
         uint64_t handoff = 0;    // id, if `taken` is still to be said or it is to be returned
         uint32_t socket_index = 0;
         bool wants_taken = false;
+        bool wants_done = false;
+        uint32_t body_size = 0;  // of the answer
         bool handed = false;
         bool closing = false;
         bool scgi = false;
@@ -59,7 +63,8 @@ class Worker {
     bool flush(Connection& c);
     bool finished(Connection& c, std::string_view rest);
     void say_taken(Connection& c);
-    void put_off(const process::HandoffRecord& record);
+    void say_done(Connection& c);
+    void put_off(process::HandoffRecord record, std::span<const uint8_t> fields = {});
     void say_hello();
     void send_notes();
     bool give_back(Connection& c, std::string_view rest);
@@ -75,6 +80,7 @@ class Worker {
     bool batches_ = false;
     pid_t pid_;
     std::vector<uint8_t> notes_;  // records to be sent at the end of this turn
+    size_t note_count_ = 0;
     std::unordered_map<int, Connection> connections_;
 };
 
