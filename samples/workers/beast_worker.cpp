@@ -180,8 +180,7 @@ class Worker {
         const std::string_view next(static_cast<const char*>(unread.data()), unread.size());
         if (!keep && !next.empty()) exchange.ticket.unread = fdworker::Unread::likely;
         // In both cases only our descriptor is closed then.
-        if (!keep ||
-            intake_.return_socket(exchange.ticket, fd, next, got) != fdworker::Status::ok)
+        if (!keep || intake_.return_socket(exchange.ticket, fd, next, got) != fdworker::Status::ok)
             intake_.end_connection(exchange.ticket, fd, got);
     }
 
@@ -216,8 +215,7 @@ class Worker {
             co_await echo(stream, request, exchange);
             co_return false;
         }
-        if (target.starts_with("/hot/events"))
-            co_return co_await events(stream, request, exchange);
+        if (target.starts_with("/hot/events")) co_return co_await events(stream, request, exchange);
 
         http::response<http::string_body> response(http::status::ok, request.version());
         response.set(http::field::content_type, "text/plain");
@@ -243,7 +241,8 @@ class Worker {
         return peer.body_limit == 0 ? body_max : std::min(body_max, peer.body_limit);
     }
 
-    // Reads the request's body, then does what the target asks for. Nothing: there is no such thing.
+    // Reads the request's body, then does what the target asks for. Nothing: there is no such
+    // thing.
     asio::awaitable<std::optional<std::string>> body_for(beast::string_view target, Stream& stream,
                                                          beast::flat_buffer& buffer, Parser& parser,
                                                          Exchange& exchange) {
@@ -272,8 +271,7 @@ class Worker {
         if (parser.is_done()) co_return 0;
         intake_.taken(exchange.ticket);  // lighttpd need not wait for our first byte
         const auto& request = parser.get();
-        if (request.version() >= 11 &&
-            beast::iequals(request[http::field::expect], "100-continue"))
+        if (request.version() >= 11 && beast::iequals(request[http::field::expect], "100-continue"))
             co_await asio::async_write(stream, asio::buffer("HTTP/1.1 100 Continue\r\n\r\n", 25),
                                        use_awaitable);
         std::uint64_t total = 0;
@@ -325,11 +323,13 @@ class Worker {
         socket.set_option(websocket::stream_base::timeout::suggested(beast::role_type::server));
         socket.auto_fragment(false);  // so that a Close of ours waits for the end of the message
         // Beast answers a bad handshake by itself.
-        socket.set_option(websocket::stream_base::decorator([&](websocket::response_type& response) {
-            response.set(http::field::server, "beast_worker");
-            if (response.result() != http::status::switching_protocols) response.keep_alive(false);
-            exchange.begin_answer(stream, response);
-        }));
+        socket.set_option(
+            websocket::stream_base::decorator([&](websocket::response_type& response) {
+                response.set(http::field::server, "beast_worker");
+                if (response.result() != http::status::switching_protocols)
+                    response.keep_alive(false);
+                exchange.begin_answer(stream, response);
+            }));
         co_await socket.async_accept(request, use_awaitable);
         intake_.taken(exchange.ticket);
         exchange.ticket.unread = fdworker::Unread::none;

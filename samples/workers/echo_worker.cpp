@@ -245,8 +245,7 @@ class Worker {
             if (connection.pending())
                 answer_.add(Bytes(control).first(connection.take_pending(control)));
             // `header` and `control` serve one piece at a time.
-            if (!is_message || event.payload.empty() || answer_.full())
-                answer_.send(session);
+            if (!is_message || event.payload.empty() || answer_.full()) answer_.send(session);
             if (event.type == ws::EventType::need_input) return true;
             if (event.type == ws::EventType::closed) return false;
         }

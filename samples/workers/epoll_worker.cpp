@@ -34,7 +34,7 @@ struct Connection {
     std::string in, out;
     bool last = false;  // end the connection once `out` is written
     // Of the first answer, which is the one that lighttpd has handed over:
-    int status = 0;                      // 0: there is none yet
+    int status = 0;  // 0: there is none yet
     std::size_t head_size = 0, body_size = 0;
     std::uint64_t written = 0;  // bytes of all answers
     Clock::time_point active = Clock::now();
@@ -42,8 +42,8 @@ struct Connection {
     // What the client may have got of it.
     fdworker::Answer answer() const {
         if (written == 0) return {};
-        return {status, std::min<std::uint64_t>(written - std::min<std::uint64_t>(written, head_size),
-                                                body_size)};
+        return {status, std::min<std::uint64_t>(
+                            written - std::min<std::uint64_t>(written, head_size), body_size)};
     }
 };
 
@@ -184,7 +184,8 @@ class Worker {
     }
 
     void give_back(Connection& c) {
-        if (intake_.return_socket(c.ticket, c.client.fd(), c.in, c.answer()) != fdworker::Status::ok)
+        if (intake_.return_socket(c.ticket, c.client.fd(), c.in, c.answer()) !=
+            fdworker::Status::ok)
             return end(c);
         forget(c);
     }

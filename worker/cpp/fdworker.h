@@ -102,11 +102,11 @@ struct Answer {
 // What the server knows of the client. From the connection itself, not from fields of the request
 // that the client could have written.
 struct Peer {
-    std::string address;          // such as "192.0.2.7"; empty: not known, as of a unix socket
-    std::uint16_t port = 0;       // 0: not known
-    std::string scheme;           // "http" or "https"; empty: not told
-    std::string user;             // whom the server has authenticated; empty: nobody
-    std::uint64_t body_limit = 0; // bytes of body that the server would accept; 0: any number
+    std::string address;           // such as "192.0.2.7"; empty: not known, as of a unix socket
+    std::uint16_t port = 0;        // 0: not known
+    std::string scheme;            // "http" or "https"; empty: not told
+    std::string user;              // whom the server has authenticated; empty: nobody
+    std::uint64_t body_limit = 0;  // bytes of body that the server would accept; 0: any number
 };
 
 // A client's socket (O_NONBLOCK) and the first bytes of its stream. An ordinary connection, from a
@@ -150,14 +150,14 @@ enum class Reports : std::uint8_t {
 //
 // A request that was received but of which no byte has been answered is not the worker's for ever:
 // lighttpd answers it 503 at `deadline` if the process is stopped, and after `taken-timeout` (60
-// seconds unless configured) in any case. A worker that needs longer for the first byte calls taken()
-// before; from then on lighttpd repeats nothing and answers nothing.
+// seconds unless configured) in any case. A worker that needs longer for the first byte calls
+// taken() before; from then on lighttpd repeats nothing and answers nothing.
 //
 // A connection whose client is still sending what nobody reads must not simply be closed, or the
-// client may see a reset instead of the answer. end_connection() gives it back to the server for its
-// end. Where no server takes it (an ordinary connection, a full queue, a server that has gone), the
-// Intake drops what comes until the client ends its side, within limit_lingering(); fd() is readable
-// for it, and receive() does it.
+// client may see a reset instead of the answer. end_connection() gives it back to the server for
+// its end. Where no server takes it (an ordinary connection, a full queue, a server that has gone),
+// the Intake drops what comes until the client ends its side, within limit_lingering(); fd() is
+// readable for it, and receive() does it.
 //
 // Where no descriptor is free for a client's socket, the request goes back to the server, for a
 // sibling or for later. receive() says so once (`truncated_fds`), and takes nothing more from that
@@ -212,12 +212,12 @@ class Intake {
     Status return_socket(Ticket& ticket, int client, std::string_view unread = {},
                          Answer answer = {});
     // Ends a connection after its last response, and says done(). If `ticket.unread` says that the
-    // client may still be sending, it is a lingering close, and the answer arrives. The caller closes
-    // its fd, if it has one (`client`), and does not touch the connection again.
+    // client may still be sending, it is a lingering close, and the answer arrives. The caller
+    // closes its fd, if it has one (`client`), and does not touch the connection again.
     void end_connection(Ticket& ticket, int client, Answer answer = {});
     void end_connection(Handoff handoff, Answer answer = {});
-    // How many connections linger here at once (256 unless told otherwise; beyond that the oldest is
-    // closed), and how long each (5 seconds).
+    // How many connections linger here at once (256 unless told otherwise; beyond that the oldest
+    // is closed), and how long each (5 seconds).
     void limit_lingering(std::size_t connections, std::chrono::milliseconds time);
     // Answers `status` (such as 503) with `reason` as a short text (HEAD: without) and ends the
     // connection. Meant for the start of a response: writes what the socket takes at once.

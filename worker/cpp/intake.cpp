@@ -25,10 +25,10 @@
 namespace fdworker {
 namespace {
 
-constexpr int listen_fds_start = 3;     // SD_LISTEN_FDS_START
+constexpr int listen_fds_start = 3;  // SD_LISTEN_FDS_START
 constexpr int accepted_flags = SOCK_CLOEXEC | SOCK_NONBLOCK;
-constexpr time_t pause_time = 1;        // seconds at least, see pause()
-constexpr std::uint32_t pause_end = 0;  // the number of that source; the others' begin with 1
+constexpr time_t pause_time = 1;          // seconds at least, see pause()
+constexpr std::uint32_t pause_end = 0;    // the number of that source; the others' begin with 1
 constexpr std::uint32_t lingering = ~0u;  // and of this one
 constexpr auto last_words_max = std::chrono::seconds(1);  // see ~Sources()
 
@@ -175,7 +175,8 @@ Intake::Sources::Sources(Delivery delivery, Reports reports)
     }
 }
 
-// What a full queue has no room for gets a moment, since it was done; clients that linger have theirs.
+// What a full queue has no room for gets a moment, since it was done; clients that linger have
+// theirs.
 Intake::Sources::~Sources() {
     if (getpid() != owner_) {  // a fork: epoll and the queues are its parent's too
         for (auto& [number, source] : sources_)
@@ -441,10 +442,10 @@ Status Intake::receive(Handoff& handoff) {
     if (status == Status::truncated_fds && handoff.client.fd() >= 0)
         refuse(std::move(handoff), 503, "Service Unavailable");
     if (status == Status::ok && handoff.ticket.unread != Unread::none)
-        handoff.client = Socket(handoff.client.release(),
-                                std::make_unique<Socket::LingeringClose>(
-                                    Socket::LingeringClose{sources_->queue_of(handoff.ticket),
-                                                           sources_->linger(), handoff.ticket}));
+        handoff.client =
+            Socket(handoff.client.release(),
+                   std::make_unique<Socket::LingeringClose>(Socket::LingeringClose{
+                       sources_->queue_of(handoff.ticket), sources_->linger(), handoff.ticket}));
     return status;
 }
 

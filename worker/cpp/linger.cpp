@@ -14,7 +14,7 @@
 namespace fdworker {
 namespace {
 
-constexpr std::size_t drop_max = 256 * 1024;  // bytes of one client in a row
+constexpr std::size_t drop_max = 256 * 1024;   // bytes of one client in a row
 constexpr std::size_t piece_size = 16 * 1024;  // bytes
 constexpr int events_max = 64;
 constexpr std::uint64_t timer_number = 0;
@@ -75,8 +75,9 @@ void Linger::set_timer() {
     const auto left = clients_.begin()->second.end - Clock::now();
     const auto wait = std::max<nanoseconds>(left, milliseconds(1));
     const auto whole = floor<seconds>(wait);
-    const itimerspec moment{.it_interval = {},
-                            .it_value = {.tv_sec = whole.count(), .tv_nsec = (wait - whole).count()}};
+    const itimerspec moment{
+        .it_interval = {},
+        .it_value = {.tv_sec = whole.count(), .tv_nsec = (wait - whole).count()}};
     timerfd_settime(timer_.fd(), 0, &moment, nullptr);
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Lingering close: the end of a connection whose client may still be sending. If it were closed with
-// unread bytes, the client would get a reset, which may overtake the response.
+// Lingering close: the end of a connection whose client may still be sending. If it were closed
+// with unread bytes, the client would get a reset, which may overtake the response.
 #pragma once
 
 #include <sys/types.h>
@@ -17,8 +17,8 @@ namespace fdworker {
 
 class Queue;
 
-// Connections that no server takes for their end. Each is read, and what comes is dropped, until the
-// client ends its side or the time is up. Any thread may add to them.
+// Connections that no server takes for their end. Each is read, and what comes is dropped, until
+// the client ends its side or the time is up. Any thread may add to them.
 class Linger {
   public:
     Linger();

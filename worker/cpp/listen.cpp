@@ -49,7 +49,8 @@ bool has_bound_socket(const struct stat& file) {
     char* line = nullptr;
     std::size_t size = 0;
     bool found = !sockets;  // then nobody knows
-    for (ssize_t length; sockets && !found && (length = getline(&line, &size, sockets.get())) > 0;) {
+    for (ssize_t length;
+         sockets && !found && (length = getline(&line, &size, sockets.get())) > 0;) {
         if (line[length - 1] == '\n') line[length - 1] = '\0';
         found = is_bound_to(line, file);
     }

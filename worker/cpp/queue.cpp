@@ -278,7 +278,8 @@ void Queue::send_unsent() {
         const std::size_t count = in_next_message();
         std::size_t size = 0;
         for (std::size_t i = 0; i < count; ++i)
-            size += write_note(unsent_[i].record, unsent_[i].answer, std::span(notes).subspan(size));
+            size +=
+                write_note(unsent_[i].record, unsent_[i].answer, std::span(notes).subspan(size));
         const std::string& data = unsent_.front().data;  // empty if there are several
         const Status status =
             from(process::send_message(fd(), std::span(notes).first(size), as_bytes(data), {}));
@@ -401,9 +402,8 @@ Status Queue::give_back(const HandoffRecord& record) {
 Status Queue::return_socket(Ticket& ticket, int client, std::string_view unread, Answer answer) {
     if (unread.size() > process::handoff_memfd_max) return Status::bad_lengths;
     const std::lock_guard lock(mutex_);
-    HandoffRecord record{.kind = HandoffKind::return_socket,
-                         .id = ticket.id,
-                         .socket_index = ticket.socket_index};
+    HandoffRecord record{
+        .kind = HandoffKind::return_socket, .id = ticket.id, .socket_index = ticket.socket_index};
     // The server still has its own descriptor, and takes it if nothing can be lost with ours.
     if (ticket.wants_taken && unread.empty()) {
         record.flags = process::handoff_without_socket;

@@ -8,7 +8,8 @@
 
 namespace fdworker {
 
-// `head`: request line and fields, as the server has found them valid. `rest`: what was read after it.
+// `head`: request line and fields, as the server has found them valid. `rest`: what was read after
+// it.
 Unread unread_of(std::string_view head, std::string_view rest);
 
 }  // namespace fdworker

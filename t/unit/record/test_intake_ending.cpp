@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// How connections end: plainly, by the server's lingering close, or by that of the Intake, so that the
-// answer arrives at a client that is still sending.
+// How connections end: plainly, by the server's lingering close, or by that of the Intake, so that
+// the answer arrives at a client that is still sending.
 #include <errno.h>
 #include <sys/wait.h>
 
@@ -45,7 +45,8 @@ START_TEST(what_may_be_unread_is_seen_in_the_head) {
         {"Content-Lengths: 3\r\n", "", Unread::none},
     };
     for (const auto& one : cases) {
-        const std::string head = "GET /Content-Length:9 HTTP/1.1\r\nHost: a\r\n" + one.fields + "\r\n";
+        const std::string head =
+            "GET /Content-Length:9 HTTP/1.1\r\nHost: a\r\n" + one.fields + "\r\n";
         const Unread unread = fdworker::unread_of(head, one.rest);
         ck_assert_msg(unread == one.expected, "%s%s", one.fields.c_str(), one.rest.c_str());
     }
@@ -55,8 +56,7 @@ END_TEST
 // A worker's Intake, and its server's end of the queue.
 struct Bench {
     explicit Bench(Delivery delivery = Delivery::single, Reports reports = Reports::none)
-        : worker_end(dup(queue.theirs.fd())),
-          intake(std::make_unique<Intake>(delivery, reports)) {
+        : worker_end(dup(queue.theirs.fd())), intake(std::make_unique<Intake>(delivery, reports)) {
         ck_assert(intake->add(std::move(queue.theirs)) == Status::ok);
         ck_assert(told(queue.ours.fd()) == HandoffKind::hello);
     }
@@ -346,9 +346,8 @@ START_TEST(other_threads_may_end_connections) {
     for (int i = 0; i < count; ++i) {
         Handoff handoff = bench.receive(upload, clients[std::size_t(i)]);
         bench.intake->done(handoff.ticket, {200, 1});
-        threads.emplace_back([client = std::move(handoff.client)]() mutable {
-            client.end_connection();
-        });
+        threads.emplace_back(
+            [client = std::move(handoff.client)]() mutable { client.end_connection(); });
         returned += told_returns(bench.queue.ours.fd());
     }
     for (std::thread& thread : threads) thread.join();

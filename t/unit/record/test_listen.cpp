@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Listening at a path: what a killed process left is replaced, what is somebody's is not, and of many
-// who start at once one gets it.
+// Listening at a path: what a killed process left is replaced, what is somebody's is not, and of
+// many who start at once one gets it.
 #include "worker/cpp/listen.h"
 
 #include <errno.h>
@@ -27,8 +27,8 @@ const std::string path = path_of(".listen");
 Socket bound_socket(const std::string& where, int type) {
     const sockaddr_un address = address_of(where);
     Socket bound(socket(AF_UNIX, type | SOCK_CLOEXEC, 0));
-    ck_assert_int_eq(
-        bind(bound.fd(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+    ck_assert_int_eq(bind(bound.fd(), reinterpret_cast<const sockaddr*>(&address), sizeof address),
+                     0);
     return bound;
 }
 
@@ -130,7 +130,7 @@ START_TEST(of_those_who_start_at_once_one_gets_it_and_keeps_it) {
             const Socket listener = listen_at(path.c_str(), SOCK_STREAM);
             if (listener.fd() < 0) _exit(errno == EADDRINUSE ? 1 : 2);
             (void)!read(stop[0], &byte, 1);  // until all have tried
-            for (;;) {  // those who looked whether somebody listens have gone
+            for (;;) {                       // those who looked whether somebody listens have gone
                 const Socket client(accept4(listener.fd(), nullptr, nullptr, SOCK_CLOEXEC));
                 if (send(client.fd(), "x", 1, MSG_NOSIGNAL) == 1) _exit(0);
             }
@@ -191,12 +191,11 @@ END_TEST
 }  // namespace
 
 int main() {
-    return run_suite("listen", {what_nobody_has_is_replaced,
-                                what_is_bound_but_does_not_listen_yet_is_somebodys,
-                                whatever_name_its_file_is_called_by,
-                                a_full_backlog_is_not_waited_for,
-                                a_process_that_drains_leaves_its_path_to_the_next,
-                                of_those_who_start_at_once_one_gets_it_and_keeps_it,
-                                who_replaces_files_waits_for_others_who_do_but_not_for_ever,
-                                what_is_no_socket_stays});
+    return run_suite(
+        "listen",
+        {what_nobody_has_is_replaced, what_is_bound_but_does_not_listen_yet_is_somebodys,
+         whatever_name_its_file_is_called_by, a_full_backlog_is_not_waited_for,
+         a_process_that_drains_leaves_its_path_to_the_next,
+         of_those_who_start_at_once_one_gets_it_and_keeps_it,
+         who_replaces_files_waits_for_others_who_do_but_not_for_ever, what_is_no_socket_stays});
 }

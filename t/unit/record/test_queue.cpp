@@ -276,8 +276,8 @@ START_TEST(fields_may_be_absent_empty_long_or_there_twice) {
     FieldWriter fields;
     fields.add(HandoffField::client_address, "192.0.2.1");
     fields.add(HandoffField::client_address, "");
-    fields.add(HandoffField::client_port, "");                // no number
-    fields.add(HandoffField::body_limit, "123456789");        // longer than one may be
+    fields.add(HandoffField::client_port, "");          // no number
+    fields.add(HandoffField::body_limit, "123456789");  // longer than one may be
     const std::string user(handoff_fields_max - fields.fields().size() - 4, 'u');
     ck_assert(fields.add(HandoffField::user, user));
     ck_assert_uint_eq(fields.fields().size(), handoff_fields_max);
