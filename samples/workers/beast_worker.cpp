@@ -138,9 +138,12 @@ class Worker {
 
     void begin(fdworker::Handoff handoff) {
         ++sessions_;
-        asio::co_spawn(io_, serve(std::move(handoff)), [this](std::exception_ptr) {
-            --sessions_;  // clients leave, and time limits pass: nothing to report
-        });
+        fdworker::Ticket ticket = handoff.ticket;
+        asio::co_spawn(io_, serve(std::move(handoff)),
+                       [this, ticket](std::exception_ptr failure) mutable {
+                           --sessions_;
+                           if (failure) intake_.done(ticket);  // no memory, no room in epoll
+                       });
     }
 
     void drain() {
@@ -157,8 +160,9 @@ class Worker {
     // One request, and what becomes of its connection.
     asio::awaitable<void> serve(fdworker::Handoff handoff) {
         Exchange exchange{handoff.ticket, std::move(handoff.peer)};
-        const int fd = handoff.client.release();
+        const int fd = handoff.client.fd();
         Stream stream(asio::generic::stream_protocol::socket(io_, {family_of(fd), 0}, fd));
+        handoff.client.release();
         beast::flat_buffer buffer;
         buffer.commit(
             asio::buffer_copy(buffer.prepare(handoff.data.size()), asio::buffer(handoff.data)));

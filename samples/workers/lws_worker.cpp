@@ -15,6 +15,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <utility>
 
 #include "arguments.h"
 
@@ -98,6 +99,8 @@ void Worker::adopt(fdworker::Handoff handoff) {
     adopted_ = handoff.ticket;
     lws_adopt_socket_readbuf(context_, handoff.client.release(), handoff.data.data(),
                              handoff.data.size());
+    intake_.done(adopted_);  // still here if libwebsockets has no room for it
+    adopted_ = {};
 }
 
 void Worker::drain() {
@@ -163,7 +166,8 @@ int Worker::on_event(lws* wsi, lws_callback_reasons reason, void*, void* in, std
             worker->receive();
             return 0;
         case LWS_CALLBACK_SERVER_NEW_CLIENT_INSTANTIATED:
-            lws_set_opaque_user_data(wsi, new Client{.ticket = worker->adopted_});
+            lws_set_opaque_user_data(wsi,
+                                     new Client{.ticket = std::exchange(worker->adopted_, {})});
             ++worker->clients_;
             return 0;
         case LWS_CALLBACK_HTTP_CONFIRM_UPGRADE:
