@@ -110,15 +110,6 @@ def test_tls_uploads(server, version, tmp_path):
     assert b"3000000" in answer
 
 
-@every([name for name in samples.ANSWER if name not in samples.UPLOAD])
-def test_tls_uploads_that_nobody_reads_are_answered(server, tmp_path):
-    (tmp_path / "body").write_bytes(bytes(30_000_000))
-    for _ in range(5):
-        out = curl("-k", "--http1.1", "-w", "%{http_code}", "-o", "/dev/null", "--data-binary",
-                   f"@{tmp_path / 'body'}", f"{server.tls}/hot/now")
-        assert out in (b"200", b"501")
-
-
 @every(samples.EVENTS)
 @pytest.mark.parametrize("version", ["--http1.1", "--http2"])
 def test_tls_events(server, version):
