@@ -7,8 +7,13 @@
 
 #include <initializer_list>
 
-// Weak: absent from a server without our patches.
-extern "C" __attribute__((weak)) handler_t plugins_call_handle_request_raw(request_st*);
+// Our patches export these. Weak, because a server without the patches lacks them: a strong
+// reference would keep our modules from being loaded there.
+extern "C" {
+__attribute__((weak)) void plugins_register_request_raw(handler_t (*)(request_st*, void*), void*);
+__attribute__((weak)) int connection_forward_ok(const request_st*);
+__attribute__((weak)) int connection_forward(request_st*);
+}
 
 namespace lighty {
 namespace {
@@ -27,17 +32,24 @@ size_t id_of_stock_module(const char* plugin_init) {
     return init && init(p) == 0 ? p->version : 0;
 }
 
-template <class Plugin>
-void set_request_raw_member(Plugin* p, RequestRawHook hook) {
-    if constexpr (requires { p->handle_request_raw; })
-        p->handle_request_raw = hook;
-    else  // compiled with unpatched headers: the hook follows the last member they know
-        memcpy(p + 1, &hook, sizeof(hook));
-}
-
 }  // namespace
 
-bool server_has_request_raw() { return plugins_call_handle_request_raw != nullptr; }
+bool server_has_request_raw() {
+    return plugins_register_request_raw && connection_forward_ok && connection_forward;
+}
+
+void register_request_raw(RequestRawHook hook, void* plugin_data) {
+    if (server_has_request_raw()) plugins_register_request_raw(hook, plugin_data);
+}
+
+bool can_forward(const request_st* r) {
+    if (server_has_request_raw()) return connection_forward_ok(r);
+    const connection* const con = r->con;
+    return !con->is_ssl_sock && r->http_version <= HTTP_VERSION_1_1 && r->resp_header_len == 0 &&
+           con->write_queue == &r->write_queue && chunkqueue_is_empty(con->write_queue);
+}
+
+bool forward(request_st* r) { return server_has_request_raw() && connection_forward(r); }
 
 size_t server_version_id() {
     if (LIGHTTPD_PLUGIN_VERSION_ID != LIGHTTPD_VERSION_ID) return LIGHTTPD_PLUGIN_VERSION_ID;
@@ -46,10 +58,6 @@ size_t server_version_id() {
         if (id == autotools_id || id == meson_id) return id;
     }
     return LIGHTTPD_VERSION_ID;
-}
-
-void set_request_raw(plugin* p, RequestRawHook hook) {
-    if (server_has_request_raw()) set_request_raw_member(p, hook);
 }
 
 handler_t refuse(request_st* r, int status, std::string_view text) {

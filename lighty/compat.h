@@ -16,19 +16,27 @@ namespace lighty {
 // The signature of the hook that our patches add to lighttpd; see patches/.
 using RequestRawHook = handler_t (*)(request_st*, void*);
 
-// True if the running server calls handle_request_raw. It is fixed for the life of the process.
+// True if the running server has our patches: it calls handle_request_raw and can forward a
+// connection. Fixed for the life of the process.
 bool server_has_request_raw();
 
-// The state that means "handed over: close without a word". Only a server with the hook knows it.
-constexpr request_state_t state_forward = static_cast<request_state_t>(CON_STATE_CLOSE + 1);
+// Registers the hook until the server unloads its modules; call it from set_defaults. Does nothing
+// in a server without our patches.
+void register_request_raw(RequestRawHook hook, void* plugin_data);
+
+// True if this request's connection may be handed over now: HTTP/1.x without TLS, and nothing of a
+// response has been sent or is waiting to be sent. Check it before the socket is sent.
+bool can_forward(const request_st* r);
+
+// Tells the server that the connection has a new owner: once the handler returns, the server
+// releases it without touching the socket. False if the server cannot do that: it has no patches,
+// or it refused, which it logs.
+bool forward(request_st* r);
 
 // The version id that the running server wants of its modules. meson and cmake builds of lighttpd
 // count it otherwise than autotools builds do, such as Debian's package; both are accepted as
 // long as they are of the version that this module was compiled for.
 size_t server_version_id();
-
-// Sets the hook, if the server has it; must be called from *_plugin_init(), with its argument.
-void set_request_raw(plugin* p, RequestRawHook hook);
 
 // Makes the module with this plugin data answer the request.
 template <class Request, class PluginData>

@@ -36,9 +36,10 @@ void drop_read_bytes(connection* con) {
     chunkqueue_mark_written(con->read_queue, chunkqueue_length(con->read_queue));
 }
 
-// The client's own socket, and neither TLS nor a stream of HTTP/2, can be handed over.
-bool transferable(const request_st* r) {
-    return !r->con->is_ssl_sock && r->http_version <= HTTP_VERSION_1_1;
+// True if the client's request line holds a fragment. lighttpd accepts only methods that it knows,
+// so a `#` can only be in the target.
+bool has_fragment(std::string_view head) {
+    return head.substr(0, head.find('\n')).find('#') != head.npos;
 }
 
 void write_head(request_st* r, std::string& out) {
@@ -74,7 +75,8 @@ void detach(connection* con, const PluginData* p) {
         log_perror(con->srv->errh, __FILE__, __LINE__, "fd-transfer: dup3()");
 }
 
-handler_t leave_unpatched(request_st* r, const PluginData* p) {
+// The way out where the server cannot forward a connection.
+handler_t leave_detached(request_st* r, const PluginData* p) {
     detach(r->con, p);
     chunkqueue_reset(r->con->read_queue);
     r->keep_alive = 0;
@@ -83,9 +85,7 @@ handler_t leave_unpatched(request_st* r, const PluginData* p) {
 
 // The socket is the worker's now, and what the access log shows of the request is settled.
 handler_t leave(request_st* r, const PluginData* p) {
-    if (!lighty::server_has_request_raw()) return leave_unpatched(r, p);
-    r->state = lighty::state_forward;
-    return HANDLER_WAIT_FOR_EVENT;
+    return lighty::forward(r) ? HANDLER_WAIT_FOR_EVENT : leave_detached(r, p);
 }
 
 Pending& make_pending(request_st* r, const PluginData* p, Service& service) {
@@ -200,9 +200,13 @@ Outcome send_pending(Pending& pending) {
 handler_t handle_request_raw(request_st* r, void* plugin_data) {
     auto* const p = static_cast<PluginData*>(plugin_data);
     Service* const service = p->transfer->service(r, Stage::raw);
-    if (!service || !transferable(r)) return HANDLER_GO_ON;
+    if (!service || !lighty::can_forward(r)) return HANDLER_GO_ON;
 
     const std::string_view data = read_bytes(*r->con->read_queue);
+    if (has_fragment(data)) {
+        r->keep_alive = 0;  // as lighttpd does for every bad request
+        return lighty::refuse(r, 400);
+    }
     Outcome outcome = Outcome::full;
     Untaken sent;
     if (!service->busy() && !service->down() && !service->keeps(r->con))
@@ -210,8 +214,7 @@ handler_t handle_request_raw(request_st* r, void* plugin_data) {
     if (outcome == Outcome::sent) {
         if (p->transfer->logged()) note_for_log(r, *service);
         service->log_sent(r, sent, log_monotonic_secs);
-        leave(r, p);
-        return HANDLER_FINISHED;
+        return leave(r, p) == HANDLER_ERROR ? HANDLER_ERROR : HANDLER_FINISHED;
     }
     Pending& pending = make_pending(r, p, *service);
     if (outcome == Outcome::too_big) return refuse(pending, 413);
@@ -223,7 +226,7 @@ handler_t handle_request_raw(request_st* r, void* plugin_data) {
 
 handler_t handle_uri_clean(request_st* r, void* plugin_data) {
     auto* const p = static_cast<PluginData*>(plugin_data);
-    if (r->handler_module || r->error_handler_saved_status || !transferable(r))
+    if (r->handler_module || r->error_handler_saved_status || !lighty::can_forward(r))
         return HANDLER_GO_ON;
     if (Service* const service = p->transfer->service(r, Stage::uri)) {
         make_pending(r, p, *service);

@@ -12,7 +12,10 @@ namespace {
 Transfer& transfer(void* plugin_data) { return *static_cast<PluginData*>(plugin_data)->transfer; }
 
 handler_t set_defaults(server* srv, void* p) {
-    return transfer(p).configure(srv, static_cast<PluginData*>(p)) ? HANDLER_GO_ON : HANDLER_ERROR;
+    if (!transfer(p).configure(srv, static_cast<PluginData*>(p))) return HANDLER_ERROR;
+    // Only if it is needed: with the hook, lighttpd merges each request's configuration earlier.
+    if (transfer(p).serves(Stage::raw)) lighty::register_request_raw(handle_request_raw, p);
+    return HANDLER_GO_ON;
 }
 
 handler_t worker_init(server* srv, void* p) {
@@ -64,8 +67,6 @@ void set_hooks(plugin& p) {
 }  // namespace fd_transfer
 
 extern "C" __attribute__((visibility("default"))) int mod_fd_transfer_plugin_init(plugin* p) {
-    // Member by member: a server without our patches has a smaller struct than our headers.
     fd_transfer::set_hooks(*p);
-    lighty::set_request_raw(p, fd_transfer::handle_request_raw);
     return 0;
 }

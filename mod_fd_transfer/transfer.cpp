@@ -4,6 +4,8 @@
 
 #include <sys/socket.h>
 
+#include <algorithm>
+
 #include "lighty/options.h"
 
 namespace fd_transfer {
@@ -79,6 +81,12 @@ void Transfer::trigger() {
 // The access log is closed before the modules are asked to clean up.
 void Transfer::before_stop(void* transfer) {
     for (const auto& service : static_cast<Transfer*>(transfer)->services_) service->flush_log();
+}
+
+bool Transfer::serves(Stage stage) const {
+    return std::any_of(services_.begin(), services_.end(), [stage](const auto& service) {
+        return service->settings().stage == stage;
+    });
 }
 
 Service* Transfer::service(request_st* r, Stage stage) const {

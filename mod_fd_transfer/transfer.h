@@ -35,6 +35,9 @@ class Transfer {
     // prefix wins, whatever its stage.
     Service* service(request_st* r, Stage stage) const;
 
+    // Whether any service is configured for this stage.
+    bool serves(Stage stage) const;
+
     // Whether anybody reads the environment variables that we set for the access log.
     bool logged() const { return logged_; }
 

@@ -70,7 +70,7 @@ def version():
 
 def has_raw():
     """True if the server has the hook of our patches, so that stage `raw` is possible."""
-    return b"plugins_call_handle_request_raw" in pathlib.Path(binary()).read_bytes()
+    return b"plugins_register_request_raw" in pathlib.Path(binary()).read_bytes()
 
 
 @functools.cache
