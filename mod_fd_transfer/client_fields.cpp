@@ -6,6 +6,7 @@
 
 #include "lighty/compat.h"
 #include "lighty/options.h"
+#include "mod_fd_transfer/request_body.h"
 
 namespace fd_transfer {
 
@@ -23,8 +24,7 @@ void add_client_fields(request_st* r, process::FieldWriter& fields) {
     fields.add(HandoffField::scheme, lighty::view(&r->uri.scheme));
     if (const buffer* const user = http_header_env_get(r, CONST_STR_LEN("REMOTE_USER")))
         fields.add(HandoffField::user, lighty::view(user));
-    if (const uint64_t limit = r->conf.max_request_size)
-        fields.add(HandoffField::body_limit, limit << 10, 8);
+    if (const uint64_t limit = body_limit(r)) fields.add(HandoffField::body_limit, limit, 8);
 }
 
 }  // namespace fd_transfer

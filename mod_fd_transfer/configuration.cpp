@@ -86,6 +86,12 @@ void read_stage(lighty::Options& options, Settings& settings) {
     if (settings.stage == Stage::raw && !lighty::server_has_request_raw())
         options.fail("stage", "\"raw\" needs a lighttpd with our patches, and this one is without",
                      "use \"stage\" => \"uri\", or build lighttpd with patches/");
+    settings.body = static_cast<BodyDelivery>(options.choice("body", {"stream", "whole"}, 0));
+    if (settings.stage == Stage::raw && settings.body == BodyDelivery::whole)
+        options.fail("body",
+                     "\"whole\" needs a request that lighttpd has read, and \"stage\" => \"raw\" "
+                     "hands over before that",
+                     "use \"stage\" => \"uri\", or leave \"body\" out");
 }
 
 }  // namespace

@@ -13,6 +13,12 @@ namespace fd_transfer {
 // When a request is handed over: after access control, authentication and rewriting, or before.
 enum class Stage { uri, raw };
 
+// How a body reaches the worker at the stage `uri`.
+enum class BodyDelivery {
+    stream,  // the worker reads from the client what lighttpd has not read yet
+    whole,   // lighttpd reads all of it first
+};
+
 // Whether the server keeps each connection until the worker has begun to answer.
 enum class Protection {
     automatic,  // as soon as one worker of the service has said hello
@@ -24,6 +30,7 @@ enum class Protection {
 struct Settings {
     std::string prefix;
     Stage stage = Stage::uri;
+    BodyDelivery body = BodyDelivery::stream;
 
     // Either lighttpd starts the workers ...
     lighty::ProgramOptions program;

@@ -8,18 +8,14 @@
 #include <unistd.h>
 
 #include "lighty/compat.h"
-#include "mod_fd_transfer/request_text.h"
+#include "mod_fd_transfer/request_body.h"
+#include "mod_fd_transfer/request_head.h"
 #include "mod_fd_transfer/transfer.h"
 
 namespace fd_transfer {
 namespace {
 
 using Outcome = Service::Outcome;
-
-void append_queue(std::string& out, const chunkqueue& queue) {
-    for (const chunk* c = queue.first; c; c = c->next)
-        out.append(c->mem->ptr + c->offset, buffer_clen(c->mem) - size_t(c->offset));
-}
 
 // What has been read of this connection and not been used, in one piece. Valid until the queue
 // changes or the next call.
@@ -28,12 +24,10 @@ std::string_view read_bytes(const chunkqueue& queue) {
     const chunk* const c = queue.first;
     if (c && !c->next) return {c->mem->ptr + c->offset, buffer_clen(c->mem) - size_t(c->offset)};
     gathered.clear();
-    append_queue(gathered, queue);
+    for (const chunk* part = c; part; part = part->next)
+        gathered.append(part->mem->ptr + part->offset,
+                        buffer_clen(part->mem) - size_t(part->offset));
     return gathered;
-}
-
-void drop_read_bytes(connection* con) {
-    chunkqueue_mark_written(con->read_queue, chunkqueue_length(con->read_queue));
 }
 
 // True if the client's request line holds a fragment. lighttpd accepts only methods that it knows,
@@ -42,19 +36,9 @@ bool has_fragment(std::string_view head) {
     return head.substr(0, head.find('\n')).find('#') != head.npos;
 }
 
-void write_head(request_st* r, std::string& out) {
-    buffer* const text = r->tmp_buf;
-    buffer_clear(text);
-    http_method_append(text, r->http_method);
-    const std::string method(lighty::view(text));
-    buffer_clear(text);
-    http_version_append(text, r->http_version);
-    RequestText head(out, method, lighty::view(r->target_orig), lighty::view(text));
-    for (uint32_t i = 0; i < r->rqst_headers.used; ++i) {
-        const auto& field = *reinterpret_cast<const data_string*>(r->rqst_headers.data[i]);
-        head.field(lighty::view(field.key), lighty::view(field.value));
-    }
-    head.end(r->reqbody_length == -1);
+// The client's own socket, and neither TLS nor a stream of HTTP/2, can be handed over.
+bool transferable(const request_st* r) {
+    return lighty::can_forward(r) && has_transferable_method(r);
 }
 
 // What the access log can show: %{FD_TRANSFER_SERVICE}e and %{FD_TRANSFER_QUEUE}e.
@@ -94,6 +78,15 @@ Pending& make_pending(request_st* r, const PluginData* p, Service& service) {
     return *pending;
 }
 
+// A module may make lighttpd begin anew with a request that we have claimed.
+void drop_claim(request_st* r, const PluginData* p) {
+    auto* const pending = static_cast<Pending*>(r->plugin_ctx[p->id]);
+    if (!pending) return;
+    pending->service->forget(*pending);
+    delete pending;
+    r->plugin_ctx[p->id] = nullptr;
+}
+
 handler_t answer_refused(Pending& pending) {
     const int status = pending.status;
     if (status != 502) ++pending.service->statistics()[Statistics::refused];
@@ -124,7 +117,7 @@ handler_t stay(Pending& pending, const PluginData* p) {
     if (!pending.settled) {
         pending.settled = true;
         if (p->transfer->logged()) note_for_log(r, *pending.service);
-        drop_read_bytes(con);
+        drop_body(r);
         if (r->keep_alive > 0)
             keep_interest(con);
         else  // nothing that happens to the connection is of interest
@@ -152,17 +145,54 @@ handler_t hand_over(Pending& pending, const PluginData* p) {
             return stay(pending, p);
         case Outcome::too_big:
             return refuse(pending, 413);
+        case Outcome::unreadable:
+            return refuse(pending, 500);
         case Outcome::full:
             break;
     }
     return wait(pending);
 }
 
+// Reads what must be read of the request, and writes its head. HANDLER_GO_ON: it can be handed
+// over.
+handler_t prepare(Pending& pending) {
+    request_st* const r = pending.request;
+    const BodyResult body = read_body(r, pending.service->settings());
+    switch (body.state) {
+        case BodyRead::ready:
+            return write_head(r, pending.data) ? HANDLER_GO_ON : refuse(pending, 400);
+        case BodyRead::refused:
+            return refuse(pending, body.status);
+        case BodyRead::waiting:
+        case BodyRead::ended:
+            break;
+    }
+    return body.result;
+}
+
+// Until its head is written, `data` holds the target that the request was claimed for.
+bool was_sent_on(const Pending& pending) {
+    return std::string_view(pending.data) != lighty::view(pending.request->target);
+}
+
+// A module after us has given it another target (a Lua script that returns RESTART_REQUEST). Older
+// versions of lighttpd then still consider it ours, and would not ask anybody about that target.
+handler_t begin_anew(Pending& pending, const PluginData* p) {
+    request_st* const r = pending.request;
+    drop_claim(r, p);
+    r->handler_module = nullptr;
+    return HANDLER_COMEBACK;
+}
+
 // A request that was claimed. Those whose connections lighttpd keeps are handed over at the end of
 // the event loop's turn, together if the workers like that: then a worker is woken once for all of
 // them, not between any two.
 handler_t begin(Pending& pending, const PluginData* p) {
-    if (pending.data.empty()) write_head(pending.request, pending.data);
+    if (pending.service->settings().stage == Stage::uri) {  // at `raw` the head is the client's own
+        if (was_sent_on(pending)) return begin_anew(pending, p);
+        if (const handler_t result = prepare(pending); result != HANDLER_GO_ON) return result;
+        pending.since = log_monotonic_secs;  // a slow body does not use up the deadline
+    }
     pending.head_length = pending.data.size();
     if (!pending.service->keeps(pending.request->con)) return hand_over(pending, p);
     pending.service->put_off(pending);
@@ -180,19 +210,20 @@ uint32_t socket_index(const connection* con) {
     return index;
 }
 
-void gather(Pending& pending) { append_queue(pending.data, *pending.request->con->read_queue); }
+bool gather(Pending& pending) { return append_body(pending.data, pending.request); }
 
 void after_attempt(Pending& pending, bool held) {
     if (held)
-        drop_read_bytes(pending.request->con);
+        drop_body(pending.request);
     else
         pending.data.resize(pending.head_length);
 }
 
 Outcome send_pending(Pending& pending) {
-    gather(pending);
-    const Outcome outcome = pending.service->send(pending.request, bytes(pending.data),
-                                                  pending.head_length, pending.untaken);
+    const Outcome outcome = gather(pending)
+                                ? pending.service->send(pending.request, bytes(pending.data),
+                                                        pending.head_length, pending.untaken)
+                                : Outcome::unreadable;
     after_attempt(pending, outcome == Outcome::held);
     return outcome;
 }
@@ -200,7 +231,7 @@ Outcome send_pending(Pending& pending) {
 handler_t handle_request_raw(request_st* r, void* plugin_data) {
     auto* const p = static_cast<PluginData*>(plugin_data);
     Service* const service = p->transfer->service(r, Stage::raw);
-    if (!service || !lighty::can_forward(r)) return HANDLER_GO_ON;
+    if (!service || !transferable(r)) return HANDLER_GO_ON;
 
     const std::string_view data = read_bytes(*r->con->read_queue);
     if (has_fragment(data)) {
@@ -226,10 +257,11 @@ handler_t handle_request_raw(request_st* r, void* plugin_data) {
 
 handler_t handle_uri_clean(request_st* r, void* plugin_data) {
     auto* const p = static_cast<PluginData*>(plugin_data);
-    if (r->handler_module || r->error_handler_saved_status || !lighty::can_forward(r))
+    if (r->handler_module || r->error_handler_saved_status || !transferable(r))
         return HANDLER_GO_ON;
+    drop_claim(r, p);
     if (Service* const service = p->transfer->service(r, Stage::uri)) {
-        make_pending(r, p, *service);
+        make_pending(r, p, *service).data = lighty::view(r->target);
         lighty::set_handler_module(r, p);
     }
     return HANDLER_GO_ON;
@@ -287,9 +319,7 @@ handler_t handle_request_reset(request_st* r, void* plugin_data) {
         // in its answer.
         if (pending->state() == HandoffState::kept || pending->state() == HandoffState::acknowledged)
             detach(r->con, p);
-        pending->service->forget(*pending);
-        delete pending;
-        r->plugin_ctx[p->id] = nullptr;
+        drop_claim(r, p);
     }
     return HANDLER_GO_ON;
 }

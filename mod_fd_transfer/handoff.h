@@ -25,10 +25,11 @@ handler_t handle_request_reset(request_st* r, void* plugin_data);
 // Which of the server's listening sockets this connection came from.
 uint32_t socket_index(const connection* con);
 
-// Before a request is sent: what was read after its head joins the data. And afterwards: if the
+// Before a request is sent: what was read after its head joins the data; false, logged, if a file
+// that lighttpd put the body into cannot be read. And afterwards: if the
 // connection is kept, lighttpd drops what it has read, now, since the connection may come back in
 // this very turn; otherwise all is as before.
-void gather(Pending& pending);
+[[nodiscard]] bool gather(Pending& pending);
 void after_attempt(Pending& pending, bool held);
 
 // Sends a request that has been waiting.

@@ -22,7 +22,7 @@ class Service;
 // Lives until lighttpd resets the request.
 class Pending {
   public:
-    // `now` in seconds: when the request was claimed, from where its deadline counts.
+    // `now` in seconds: when the request was claimed.
     Pending(request_st* r, Service& its_service, int64_t now)
         : request(r), service(&its_service), since(now) {}
 
@@ -31,8 +31,10 @@ class Pending {
 
     request_st* request;
     Service* service;
-    int64_t since;
-    std::string data = {};   // what lighttpd no longer has: the head, and once sent what follows it
+    int64_t since;  // seconds; its deadline counts from then: claimed, or its whole body read
+    // What lighttpd no longer has: the head, and once sent what follows it. At the stage `uri`, until
+    // the head is written, the target that the request was claimed for.
+    std::string data = {};
     size_t head_length = 0;  // bytes of `data`
     bool settled = false;       // kept, and lighttpd has been told what that means
     bool client_spoke = false;  // while it was kept

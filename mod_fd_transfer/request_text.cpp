@@ -1,8 +1,16 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The head of a request, written out again.
+// The text of a request's head.
 #include "mod_fd_transfer/request_text.h"
 
 namespace fd_transfer {
+namespace {
+
+bool fits_a_line(std::string_view value) {
+    using namespace std::string_view_literals;
+    return value.find_first_of("\r\n\0"sv) == value.npos;
+}
+
+}  // namespace
 
 RequestText::RequestText(std::string& out, std::string_view method, std::string_view target,
                          std::string_view version)
@@ -12,15 +20,15 @@ RequestText::RequestText(std::string& out, std::string_view method, std::string_
     out_.append("\r\n");
 }
 
+void RequestText::host(std::string_view value) {
+    if (fits_a_line(value)) out_.append("Host: ").append(value).append("\r\n");
+}
+
 void RequestText::field(std::string_view name, std::string_view value) {
-    using namespace std::string_view_literals;
-    if (name.empty() || value.find_first_of("\r\n\0"sv) != value.npos) return;
+    if (name.empty() || value.empty() || !fits_a_line(value)) return;
     out_.append(name).append(": ").append(value).append("\r\n");
 }
 
-void RequestText::end(bool chunked) {
-    if (chunked) field("Transfer-Encoding", "chunked");
-    out_.append("\r\n");
-}
+void RequestText::end() { out_.append("\r\n"); }
 
 }  // namespace fd_transfer

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The head of a request, written out again from its parsed parts: what a worker gets at the stage
-// `uri`, where lighttpd no longer has the client's own bytes.
+// The text of a request's head, line by line: whatever it is given, it stays one head.
 #pragma once
 
 #include <string>
@@ -10,15 +9,19 @@ namespace fd_transfer {
 
 class RequestText {
   public:
-    // `version`: "HTTP/1.1".
+    // Replaces what `out` holds. `version`: "HTTP/1.1".
     RequestText(std::string& out, std::string_view method, std::string_view target,
                 std::string_view version);
 
-    // A field whose value holds a line break is left out: it would end the head.
+    // The field Host, which HTTP/1.1 requires even if it is blank.
+    void host(std::string_view value);
+
+    // Any other field. Blank means absent: that is how lighttpd's modules remove a field. A value
+    // that holds a line break or NUL is left out too: it would end the head.
     void field(std::string_view name, std::string_view value);
 
-    // The empty line. `chunked`: the body comes in chunks, a field that lighttpd has taken away.
-    void end(bool chunked);
+    // The empty line.
+    void end();
 
   private:
     std::string& out_;

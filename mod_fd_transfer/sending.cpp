@@ -173,10 +173,9 @@ bool Service::add(Batch& batch, const Line& line, Pending& pending) {
     const connection* const con = pending.request->con;
     const uint64_t id = next_id++;
     pending.untaken = untaken_of(pending.request, line.index, id);
-    gather(pending);
     process::FieldWriter fields;
     add_client_fields(pending.request, fields);
-    const bool fits = int64_t(pending.data.size()) <= settings_.max_record &&
+    const bool fits = gather(pending) && int64_t(pending.data.size()) <= settings_.max_record &&
                       batch.add(record_of(con, settings_.stage, pending.head_length, true, id),
                                 bytes(pending.data), fields.fields(), con->fd);
     if (!fits) after_attempt(pending, false);

@@ -158,7 +158,7 @@ void Service::on_writable() {
             returned_.forget(pending.request->con);  // it may come back in this turn
             pending.apply(HandoffEvent::sent);
         } else {
-            pending.status = 413;
+            pending.status = outcome == Outcome::unreadable ? 500 : 413;
             pending.apply(HandoffEvent::refuse);
         }
         joblist_append(pending.request->con);

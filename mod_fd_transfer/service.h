@@ -49,7 +49,8 @@ class Service {
         sent,  // the worker's now
         held,  // sent, and to be kept: hold()
         full,
-        too_big
+        too_big,
+        unreadable,  // its body, in a temporary file of lighttpd's
     };
     // Sends the request's socket with `data`: the head, `head_length` bytes of them, and what was
     // read after it. Sets `untaken` if the outcome is `held`, and its id if it is `sent`.

@@ -40,7 +40,7 @@ class Reader:
 
     def chunks(self):
         body = b""
-        while size := int(self.line(), 16):
+        while size := int(self.line().partition(b";")[0], 16):
             body += self.exactly(size)
             self.line()
         self.line()

@@ -10,13 +10,14 @@ import lighttpd
 from service import (REPORT, STATUS, counters, fuller, get, read_response, report, request, service,
                      services, wait_for_counter)
 
-# path -> does it belong to /hot/ ?
+# path -> the target that lighttpd makes of it, if that belongs to /hot/
 PREFIXES = {
-    "/hot/": True, "/hot/x": True, "//hot/": True, "/x/../hot/": True, "/%68ot/": True,
-    "/hot/%2e%2e/hot/": True, "/./hot/": True, "/hot%2Fx": True, "/hot/../hot/x?a=/..": True,
-    "/hot": False, "/hotel": False, "/hot/../": False, "/hot/..": False, "/hot/%2e%2e/x": False,
-    "/hot/%2E%2E/%2e%2e/x": False, "/HOT/": False, "/x?/hot/": False, "/hot%2f..%2fx": False,
-    "/%2568ot/": False, "/hot/x/../../y": False,
+    "/hot/": "/hot/", "/hot/x": "/hot/x", "//hot/": "/hot/", "/x/../hot/": "/hot/",
+    "/%68ot/": "/hot/", "/hot/%2e%2e/hot/": "/hot/", "/./hot/": "/hot/", "/hot%2Fx": "/hot/x",
+    "/hot/../hot/x?a=/..": "/hot/x?a=/..",
+    "/hot": None, "/hotel": None, "/hot/../": None, "/hot/..": None, "/hot/%2e%2e/x": None,
+    "/hot/%2E%2E/%2e%2e/x": None, "/HOT/": None, "/x?/hot/": None, "/hot%2f..%2fx": None,
+    "/%2568ot/": None, "/hot/x/../../y": None,
 }
 
 
@@ -25,9 +26,10 @@ def test_prefixes_match_the_normalised_path(start, stage, path):
     server = start(service(stage=stage))
     status, _, body = request(server, get(path))
     handed = status == 200 and b'"pid"' in body
-    assert handed == PREFIXES[path], (status, body)
-    if handed:
-        assert report((status, "", body))["head"].startswith(f"GET {path} ")
+    assert handed == (PREFIXES[path] is not None), (status, body)
+    if handed:  # the raw stage hands on the client's bytes
+        target = path if stage == "raw" else PREFIXES[path]
+        assert report((status, "", body))["head"].startswith(f"GET {target} ")
 
 
 def test_the_longest_prefix_wins(start, stage):
@@ -68,7 +70,7 @@ def test_the_uri_stage_runs_after_access_control_and_rewriting(start):
                    modules=["mod_rewrite", "mod_access", "mod_setenv"])
     assert request(server, get("/hot/x.secret"))[0] == 403
     seen = report(request(server, get("/old/page")))
-    assert seen["head"].startswith("GET /old/page ")
+    assert seen["head"].startswith("GET /hot/page ")
     assert "\r\nX-Added: yes\r\n" in seen["head"]
 
 
