@@ -14,6 +14,7 @@ extern "C" {
 #include "base.h"
 #include "buffer.h"
 #include "chunk.h"
+#include "configfile.h"
 #include "connections.h"
 #include "fdevent.h"
 #include "http_cgi.h"

@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "lighty/options.h"
+#include "mod_fd_transfer/authorizers.h"
 
 namespace fd_transfer {
 
@@ -19,7 +20,14 @@ bool Transfer::configure(server* srv, PluginData* p) {
         if (i == 0 && !p->cvlist[0].v.u2[1]) continue;  // nothing in the global scope
         good = read_scope(srv, p->cvlist[i].k_id, value) && good;
     }
-    return good;
+    return authorizers_come_first(srv, prefixes(Stage::uri)) && good;
+}
+
+std::vector<std::string_view> Transfer::prefixes(Stage stage) const {
+    std::vector<std::string_view> found;
+    for (const auto& service : services_)
+        if (service->settings().stage == stage) found.push_back(service->settings().prefix);
+    return found;
 }
 
 bool Transfer::read_scope(server* srv, int condition, const config_plugin_value_t* value) {

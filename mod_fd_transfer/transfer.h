@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <optional>
+#include <string_view>
 #include <vector>
 
 #include "lighty/lighttpd.h"
@@ -54,6 +55,7 @@ class Transfer {
     static void before_stop(void* transfer);
     bool read_scope(server* srv, int condition, const config_plugin_value_t* value);
     bool add_scope(server* srv, int condition, const array& table);
+    std::vector<std::string_view> prefixes(Stage stage) const;
 
     lighty::LogEntries log_entries_;  // before the services, who have some
     std::optional<ReturnedConnections> returned_;
