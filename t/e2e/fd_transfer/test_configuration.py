@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """A bad configuration stops lighttpd, and `lighttpd -tt`, with directive, value and remedy."""
 import os
+import tempfile
 
+import lighttpd
 import pytest
 
 from service import REPORT, service, services
@@ -96,3 +98,16 @@ def test_all_errors_are_reported_at_once(make):
     result = make(service(workers=0, deadline=0, stage="cooked")).check_config()
     for part in ['"workers"', '"deadline"', '"stage"']:
         assert part in result.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_limits_that_the_server_may_not_set_stop_it_at_start():
+    """It has become another user when it reads them; `lighttpd -tt` as root cannot know."""
+    with tempfile.TemporaryDirectory() as directory:  # which that user can read
+        server = lighttpd.Lighttpd(
+            directory, 'server.username = "nobody"\n' + services(
+                {"/hot/": {"bin-path": "/bin/cat", "limits": {"nofile": 2**40}}}),
+            modules=["mod_fd_transfer"])
+        os.chmod(directory, 0o777)
+        with pytest.raises(AssertionError, match="above the hard limit, which only root may raise"):
+            server.start()
