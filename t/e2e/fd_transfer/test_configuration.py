@@ -106,7 +106,7 @@ def test_limits_that_the_server_may_not_set_stop_it_at_start():
     with tempfile.TemporaryDirectory() as directory:  # which that user can read
         server = lighttpd.Lighttpd(
             directory, 'server.username = "nobody"\n' + services(
-                {"/hot/": {"bin-path": "/bin/cat", "limits": {"nofile": 2**40}}}),
+                {"/hot/": {"bin-path": "/bin/cat", "limits": {"nofile": str(2**40)}}}),
             modules=["mod_fd_transfer"])
         os.chmod(directory, 0o777)
         with pytest.raises(AssertionError, match="above the hard limit, which only root may raise"):
