@@ -10,8 +10,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
+import itertools
 import os
+import re
 import socket
+import struct
+import termios
+import time
 from collections import deque
 from threading import Lock
 from typing import Mapping
@@ -34,12 +39,16 @@ from .record import (
     read,
 )
 
-DISCARD_MAX = 65536  # bytes of a refused request's body that are read
+DISCARD_MAX = 65536  # bytes of a refused request's body that are read at once
+LINGER = 5.0  # seconds for a client that still sends, as lighttpd allows
 UNSENT_MAX = 1 << 20  # bytes of notes kept while the server does not read; the oldest are dropped
 UNAVAILABLE = (
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\n"
     b"Content-Length: 0\r\n\r\n"
 )
+
+# Fields that announce a body. (A value may stand in the next line: obs-fold.)
+BODY = re.compile(rb"\n(?:content-length[ \t]*:\s*(\d*)|transfer-encoding[ \t]*:)", re.IGNORECASE)
 
 
 class QueueClosed(Exception):
@@ -61,6 +70,13 @@ class Handoff:
     scheme          "http" or "https", as the client sees it
     user            whom lighttpd has authenticated; None: nobody
     body_limit      bytes of body that lighttpd would accept; None: any number
+
+    And what the worker tells:
+
+    read_in_full    to be set when the request's body was read to its end: close() need not care
+                    for a client that still sends
+
+    Its methods may be called by any thread.
     """
 
     def __init__(
@@ -80,6 +96,8 @@ class Handoff:
         self._queue = queue
         self._untold = bool(record.flags & Flag.WANTS_TAKEN)
         self._ended = False
+        self._telling = Lock()  # that a return means the server's descriptor as long as it has one
+        self.read_in_full = False
         address = fields.get(Field.CLIENT_ADDRESS, b"").decode()
         port = int.from_bytes(fields.get(Field.CLIENT_PORT, b""), "little")
         self.client = (address, port) if address else None
@@ -108,9 +126,10 @@ class Handoff:
 
         The server then forgets its duplicate of the socket. Harmless when called again.
         """
-        if self._untold:
-            self._untold = False
-            self._queue.tell(Record(Kind.TAKEN, id=self.id))
+        with self._telling:
+            if self._untold:
+                self._untold = False
+                self._queue.tell(Record(Kind.TAKEN, id=self.id))
 
     def done(self, status: int = 0, size: int = 0) -> None:
         """To be called when the answer has ended: what the server's access log shows.
@@ -119,11 +138,12 @@ class Handoff:
         Implies taken(). give_back() and close() say it too, so it is needed only for its numbers.
         Harmless when called again.
         """
-        if not self._ended:
-            self._ended, self._untold = True, False
-            fields = _answer(status, size)
-            record = Record(Kind.DONE, id=self.id, fields_length=len(fields))
-            self._queue.tell(record, fields)
+        with self._telling:
+            if not self._ended:
+                self._ended, self._untold = True, False
+                fields = _answer(status, size)
+                record = Record(Kind.DONE, id=self.id, fields_length=len(fields))
+                self._queue.tell(record, fields)
 
     def give_back(
         self, unread: bytes = b"", status: int = 0, size: int = 0, *, end: bool = False
@@ -135,31 +155,78 @@ class Handoff:
         does after a last response of its own, once the client has had the answer. False when the
         server takes nothing now: the socket is still the caller's, to go on with or to close.
         """
-        # The server still has its own descriptor, and takes it if nothing can be lost with ours.
-        flags = Flag.WITHOUT_SOCKET if self._untold and not unread else 0
-        if end:
-            flags |= Flag.END_CONNECTION
-        fields = _answer(status, size)
-        record = Record(
-            Kind.RETURN, flags, self.id, self._socket_index, 0, len(unread), len(fields)
-        )
-        if not self._queue.give_back(record, self.sock, unread, fields):
-            return False
-        self._ended, self._untold = True, False
+        fields = b"" if self._ended else _answer(status, size)
+        with self._telling:
+            # The server still has its own descriptor, and takes it if nothing can be lost with ours.
+            flags = Flag.WITHOUT_SOCKET if self._untold and not unread else 0
+            if end:
+                flags |= Flag.END_CONNECTION
+            record = Record(
+                Kind.RETURN, flags, self.id, self._socket_index, 0, len(unread), len(fields)
+            )
+            if not self._queue.give_back(record, self.sock, unread, fields):
+                return False
+            self._ended, self._untold = True, False
         self.sock.close()
         return True
 
-    def close(self) -> None:
-        """Ends the connection. Nothing happens if the socket was closed or given back before."""
+    def close(self, status: int = 0, size: int = 0) -> None:
+        """Ends the connection. Nothing happens if the socket was closed or given back before.
+
+        `status` and `size` as for done(). A client that may still be sending this request, because
+        its body was not read or bytes wait unread, gets the answer all the same: lighttpd ends such
+        a connection as it ends its own. If it cannot, this waits for the client as long as the
+        socket's timeout allows, at most LINGER seconds.
+        """
         if self.sock.fileno() < 0:
+            return
+        sends = self._client_may_send()
+        if sends and self.give_back(b"", status, size, end=True):
             return
         try:
             # The server may hold a duplicate: close() alone would not end the connection.
             self.sock.shutdown(socket.SHUT_WR)
         except OSError:
             pass  # the client was faster
-        self.done()
+        else:
+            if sends:
+                self._discard()
+        self.done(status, size)
         self.sock.close()
+
+    def abort(self, status: int = 0, size: int = 0) -> None:
+        """Breaks the connection off: the client sees that the answer is not complete, even where
+        the end of the connection would be its end."""
+        if self.sock.fileno() < 0:
+            return
+        with contextlib.suppress(OSError):
+            at_once = struct.pack("ii", 1, 0)  # a reset, when the last descriptor is closed
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
+        self.done(status, size)
+        self.sock.close()
+
+    def _client_may_send(self) -> bool:
+        """Whether closing would send a reset, which may overtake the answer."""
+        if not self.read_in_full:
+            for field in BODY.finditer(self.head):
+                if field[1] is None or int(field[1] or 0) > len(self.rest):
+                    return True
+        try:
+            return fcntl.ioctl(self.sock, termios.FIONREAD, bytes(4)) != bytes(4)
+        except OSError:
+            return False
+
+    def _discard(self) -> None:
+        """Reads what the client sends, to its end or for LINGER seconds. A socket that does not
+        wait is read a few times only."""
+        end = time.monotonic() + LINGER
+        waits = self.sock.gettimeout() != 0
+        with contextlib.suppress(OSError):
+            for _ in itertools.count() if waits else range(16):
+                if waits:
+                    self.sock.settimeout(max(0.001, end - time.monotonic()))
+                if not self.sock.recv(DISCARD_MAX) or time.monotonic() > end:
+                    return
 
 
 def _answer(status: int, size: int) -> bytes:
@@ -188,6 +255,11 @@ class HandoffQueue:
     def hello(self) -> None:
         """Tells the server that this process says `taken` and `done`. Once, at the start."""
         self.tell(Record(Kind.HELLO, Flag.SAYS_DONE))
+
+    @property
+    def has_unsent(self) -> bool:
+        """Whether notes wait for room; flush() sends them."""
+        return bool(self._unsent)
 
     def has_ended(self) -> bool:
         """Whether receive() would raise QueueClosed. Receives nothing."""

@@ -9,15 +9,20 @@ ordinary connections of mod_proxy.
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
 import os
 import socket
 import stat
+import time
 from dataclasses import dataclass, field
+from typing import Iterator
 
 from .queue import HandoffQueue
 
 LISTEN_FDS_START = 3
+LOCK_WAIT = 5.0  # seconds
 PAUSE = 1.0  # seconds, at least, in which nothing comes from where no descriptor was free for it
 
 
@@ -82,18 +87,83 @@ class Sources:
 
 
 def listen_unix(path: str, kind: socket.SocketKind) -> socket.socket:
-    """A listening unix socket at `path`; a socket file that nobody listens on is replaced."""
-    sock = socket.socket(socket.AF_UNIX, kind)
-    try:
-        if stat.S_ISSOCK(os.stat(path).st_mode) and sock.connect_ex(path) == errno.ECONNREFUSED:
+    """A listening unix socket at `path`; a socket file that nobody has open is replaced.
+
+    Raises OSError; EADDRINUSE means that another program has the path. Never blocks for it.
+    """
+    with _one_at_a_time(os.path.dirname(path) or "."):
+        if _is_stale(path):
             os.unlink(path)
-        sock.close()
         sock = socket.socket(socket.AF_UNIX, kind)
+        try:
+            sock.bind(path)
+            sock.listen(1024)
+        except OSError:
+            sock.close()
+            raise
+        return sock
+
+
+@contextlib.contextmanager
+def _one_at_a_time(folder: str) -> Iterator[None]:
+    """Between two that start at once: the second must not remove the first one's new socket, which
+    it has taken for the old one. The lock is the folder's, so that no file is left behind."""
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(PermissionError):  # a folder that may not be listed has no lock
+            fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            stack.callback(os.close, fd)
+            _lock(fd)
+        yield
+
+
+def _lock(fd: int) -> None:
+    """Waits LOCK_WAIT seconds at most: a lock that stays is no other worker's that starts."""
+    end = time.monotonic() + LOCK_WAIT
+    while time.monotonic() < end:
+        with contextlib.suppress(BlockingIOError):
+            return fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        time.sleep(0.01)
+
+
+def _is_stale(path: str) -> bool:
+    """Whether `path` is a socket that no process has open.
+
+    A connection is refused by an orphaned file, and by a socket that is bound and does not listen
+    yet: the kernel's list shows the latter. EAGAIN is a listener whose backlog is full.
+    """
+    try:
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            return False
     except FileNotFoundError:
-        pass
-    sock.bind(path)
-    sock.listen(1024)
-    return sock
+        return False
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as probe:
+        probe.setblocking(False)
+        return probe.connect_ex(path) == errno.ECONNREFUSED and not _is_bound(path)
+
+
+def _is_bound(path: str) -> bool:
+    """Whether /proc/net/unix has the path, in the spelling given or as the same file."""
+    real = os.path.realpath(path)
+    try:
+        with open("/proc/net/unix", "rb") as sockets:
+            lines = sockets.read().splitlines()[1:]
+    except OSError:
+        return False  # without /proc, as well as can be known
+    paths = {os.fsdecode(fields[7]) for line in lines if len(fields := line.split(None, 7)) == 8}
+    return path in paths or any(
+        bound.startswith("/") and os.path.realpath(bound) == real for bound in paths
+    )
+
+
+def _listen(path: str, kind: socket.SocketKind) -> socket.socket:
+    """listen_unix(), or SystemExit with an explanation."""
+    try:
+        return listen_unix(path, kind)
+    except OSError as error:
+        reason = error.strerror or str(error)  # "AF_UNIX path too long" has no number
+        if error.errno == errno.EADDRINUSE:
+            reason = "another program has this path open, or it is a file that is no socket"
+        raise SystemExit(f"fdworker: cannot listen on {path}: {reason}") from None
 
 
 def find_sources(listen: str | None = None, stream: str | None = None) -> Sources:
@@ -118,8 +188,8 @@ def find_sources(listen: str | None = None, stream: str | None = None) -> Source
         else:
             sock.detach()  # not for us
     if listen:
-        sock = listen_unix(listen, socket.SOCK_SEQPACKET)
+        sock = _listen(listen, socket.SOCK_SEQPACKET)
         sources.handoff_listeners.append(HandoffListener(sock))
     if stream:
-        sources.stream_listeners.append(listen_unix(stream, socket.SOCK_STREAM))
+        sources.stream_listeners.append(_listen(stream, socket.SOCK_STREAM))
     return sources
