@@ -18,7 +18,7 @@ from wsgiref.handlers import format_date_time
 
 import h11
 
-from .output import ClientLost, Output
+from .output import Output
 
 log = logging.getLogger("fdworker")
 StartResponse = Callable[..., Callable[[bytes], None]]
@@ -61,14 +61,20 @@ class FileWrapper:
         return (offset, size - offset) if size > offset else None
 
 
-class _Placeholder:
-    """Data that h11 only counts."""
+def encode_head(status: str, fields: Iterable[tuple[str, str]]) -> bytes:
+    """Status line and fields with the empty line. Raises ValueError for what no head may hold."""
+    lines = [f"HTTP/1.1 {status}\r\n"]
+    for name, value in fields:
+        if not (is_name(name) and is_value(value)):
+            raise ValueError(f"field {name!r}: {value!r}: cannot be sent")
+        lines.append(f"{name}: {value}\r\n")
+    lines.append("\r\n")
+    return "".join(lines).encode("latin-1")
 
-    def __init__(self, size: int) -> None:
-        self._size = size
 
-    def __len__(self) -> int:
-        return self._size
+is_name = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
+is_value = re.compile(r"[\t -~\x80-\xff]*").fullmatch
+is_status = re.compile(r"[2-9]\d\d(?: [\t -~\x80-\xff]*)?", re.ASCII).fullmatch
 
 
 class State(enum.Enum):
@@ -81,16 +87,17 @@ class State(enum.Enum):
 class Answer:
     """One answer. status and size() are what the access log shows."""
 
-    def __init__(self, parser: h11.Connection, method: bytes, output: Output) -> None:
+    def __init__(self, request: h11.Request, output: Output, keeps: bool) -> None:
+        """`keeps`: whether the connection may go on after this answer."""
         self.status = 0
         self.state = State.SILENT
-        self._parser = parser
-        self._is_head = method == b"HEAD"
+        self.keeps = keeps
+        self._is_head = request.method == b"HEAD"
+        self._knows_chunks = request.http_version >= b"1.1"
+        self._is_chunked = False
         self._output = output
-        self._reason = b""
-        self._fields: list[tuple[bytes, bytes]] = []
-        self._has_length = False
-        self._head: h11.Response | None = None
+        self._head = b""  # but for the fields of the runner
+        self._has_date = False
         self._head_size = 0
         self._left: int | None = None  # bytes of the body that are still to come, if it has said so
 
@@ -109,7 +116,7 @@ class Answer:
     @property
     def ends_with_the_connection(self) -> bool:
         """Whether the client would take a broken answer for a whole one."""
-        return self._left is None and self._parser.their_http_version == b"1.0"
+        return self._left is None and not self._is_chunked
 
     def run(self, application: Application, environ: dict[str, Any]) -> None:
         """Raises what the application raises, and ClientLost."""
@@ -152,36 +159,29 @@ class Answer:
 
     def _take_head(self, status: str, fields: list[tuple[str, str]]) -> None:
         """Raises ValueError for what cannot be sent."""
-        matched = re.fullmatch(r"([2-9]\d\d)(?: (.*))?", status)
-        if not matched:
+        if not is_status(status):
             raise ValueError(f"status {status!r}: must be three digits from 200, a space, and words")
-        self.status = int(matched[1])
-        self._reason = (matched[2] or "").encode("latin-1")
-        self._fields = []
-        names = set()
+        code = int(status[:3])
+        kept = []
+        length = None
+        self._has_date = False
         for name, value in fields:
             lower = name.lower()
-            names.add(lower)
-            if lower == "connection" and "close" in value.lower():
-                self._fields.append((b"Connection", b"close"))
-            elif lower not in HOP_BY_HOP and not (lower == "content-length" and self.status == 204):
-                self._fields.append((name.encode("latin-1"), value.encode("latin-1")))
-        if "date" not in names:
-            self._fields.append((b"Date", _date()))
-        self._has_length = "content-length" in names
-        self._build()
-
-    def _build(self) -> None:
-        try:
-            self._head = h11.Response(
-                status_code=self.status, headers=self._fields, reason=self._reason
-            )
-        except h11.LocalProtocolError as error:
-            raise ValueError(f"the response cannot be sent: {error}") from None
-        self._left = None
-        for name, value in self._head.headers:
-            if name == b"content-length":
-                self._left = int(value)
+            if lower == "content-length":
+                if not value.isdecimal() or not value.isascii() or length not in (None, int(value)):
+                    raise ValueError(f"Content-Length {value!r}: must be a number, and only one")
+                if length is not None or code == 204:
+                    continue
+                length = int(value)
+            elif lower in HOP_BY_HOP:
+                if lower == "connection" and "close" in value.lower():
+                    self.keeps = False
+                continue
+            elif lower == "date":
+                self._has_date = True
+            kept.append((name, value))
+        self._head = encode_head(status, kept)[:-2]
+        self.status, self._left = code, length
 
     @property
     def _has_body(self) -> bool:
@@ -190,10 +190,10 @@ class Answer:
     def _set_length(self, length: int) -> None:
         """The body is whole: the answer has a length, if the application has not said one. (For
         HEAD it may have made the body, or not.)"""
-        if self.state is State.READY and not self._has_length:
+        if self.state is State.READY and self._left is None:
             if self._has_body or self._is_head and length:
-                self._fields.append((b"Content-Length", b"%d" % length))
-                self._build()
+                self._head += b"Content-Length: %d\r\n" % length
+                self._left = length
 
     def _begin(self) -> list[bytes]:
         """The head, if it has not been sent."""
@@ -201,24 +201,31 @@ class Answer:
             raise RuntimeError("the application has not called start_response()")
         if self.state is State.SENDING:
             return []
-        assert self._head and self.state is State.READY
-        self.state = State.SENDING
-        parts = self._parser.send_with_data_passthrough(self._head) or []
+        parts = [self._head]
+        if not self._has_date:
+            parts.append(_date())
+        if self._left is None and self._knows_chunks and self.status not in (204, 304):
+            parts.append(b"Transfer-Encoding: chunked\r\n")
+            self._is_chunked = self._has_body
+        elif self._left is None and self._has_body:
+            self.keeps = False
+        parts.append(b"\r\n" if self.keeps else b"Connection: close\r\n\r\n")
         self._head_size = sum(map(len, parts))
+        self.state = State.SENDING
         return parts
 
     def _frame(self, data: bytes) -> list[bytes]:
         """The data as they are sent; nothing of what exceeds the length that was said."""
-        if not self._has_body:
+        if not self._has_body or not data:
             return []
+        if self._is_chunked:
+            return [b"%x\r\n" % len(data), data, b"\r\n"]
         if self._left is not None:
             if len(data) > self._left:
                 log.error("the body is longer than Content-Length says: the rest is not sent")
                 data = data[: self._left]
             self._left -= len(data)
-        if not data:
-            return []
-        return self._parser.send_with_data_passthrough(h11.Data(data=data)) or []
+        return [data]
 
     def _send(self, data: bytes) -> None:
         """One block, at once: the application may take its time for the next one."""
@@ -232,7 +239,8 @@ class Answer:
             missing = self._left - len(data)
             raise RuntimeError(f"the body is {missing} bytes shorter than Content-Length says")
         parts = [*self._begin(), *self._frame(data)]
-        parts += self._parser.send_with_data_passthrough(h11.EndOfMessage()) or []
+        if self._is_chunked:
+            parts.append(b"0\r\n\r\n")
         self.state = State.COMPLETE
         self._output.write(parts)
 
@@ -255,7 +263,6 @@ class Answer:
         size = min(size, self._left)
         self._output.write(self._begin())
         self._output.goes_on()
-        self._parser.send_with_data_passthrough(h11.Data(data=_Placeholder(size)))  # type: ignore[arg-type]
         self._output.write_file(file.file.fileno(), offset, size)
         self._left -= size
         self._send_last(b"")
@@ -270,8 +277,5 @@ def _date() -> bytes:
     global _date_now
     now = int(time.time())
     if _date_now[0] != now:
-        _date_now = (now, format_date_time(now).encode())
+        _date_now = (now, f"Date: {format_date_time(now)}\r\n".encode())
     return _date_now[1]
-
-
-__all__ = ["Answer", "Application", "ClientLost", "FileWrapper", "State"]

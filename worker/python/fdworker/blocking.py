@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import logging
 import time
+from functools import partial
 from typing import Callable
 
 from .at_work import AtWork
 from .loop import Loop
-from .pool import Pool
+from .pool import Job, Pool
 from .queue import Handoff
 from .sources import find_sources
 
@@ -52,7 +53,7 @@ class Server:
         sources = find_sources(listen).require()
         begin = self._begin if threads else self._answer
         self._loop = Loop(sources, begin, self._at_work.tell, lambda: bool(self._at_work))
-        self._pool = Pool(threads, lambda: self._loop.call(self._loop.resume))
+        self._pool = Pool(threads, self._next)
 
     def run(self) -> None:
         loop = self._loop
@@ -69,10 +70,19 @@ class Server:
 
     def _begin(self, handoff: Handoff) -> None:
         """Takes nothing from the queue that it cannot begin at once: siblings may."""
-        self._at_work.add(handoff)
-        self._pool.submit(lambda: self._answer(handoff))
+        self._pool.submit(self._job(handoff))
         if self._pool.is_full():
             self._loop.pause()
+
+    def _job(self, handoff: Handoff) -> Job:
+        self._at_work.add(handoff)
+        return partial(self._answer, handoff)
+
+    def _next(self) -> Job | None:
+        if handoff := self._loop.take():
+            return self._job(handoff)
+        self._loop.call(self._loop.resume)
+        return None
 
     def _answer(self, handoff: Handoff) -> None:
         try:

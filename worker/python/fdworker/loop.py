@@ -27,7 +27,7 @@ class Loop:
     """Gives each hand-off to `on_handoff`, which owns it.
 
     `on_tick` is called every TICK seconds while is_busy() says so. All is called in the thread of
-    run(); only call() may be called by others.
+    run(); only call() and take() may be called by others.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class Loop:
         now = time.monotonic()
         self._next_tick = now + TICK
         for source, end in list(self._resting.items()):
-            if now >= end:
+            if now >= end and source.fileno() >= 0:
                 self._end_rest(source)
         for queue in self._queues:
             queue.flush()
@@ -145,6 +145,20 @@ class Loop:
             self._paused = False
             for queue in self._queues:
                 self._open(queue)
+
+    def take(self) -> Handoff | None:
+        """From any thread, while paused: the next hand-off, if there is one now."""
+        for queue in () if self.drained else list(self._queues):
+            if queue in self._resting:
+                continue
+            try:
+                if handoff := queue.receive():
+                    return handoff
+            except RecordError as error:
+                self.call(partial(self._refused, queue, error))
+            except (QueueClosed, OSError):
+                pass  # the loop will see it, too
+        return None
 
     def _open(self, source: Source) -> None:
         if source in self._resting:
@@ -179,15 +193,18 @@ class Loop:
         self._queues.add(queue)
         self._open(queue)
 
+    def _refused(self, queue: HandoffQueue, error: RecordError) -> None:
+        log.error("hand-off refused: %s", error)
+        if error.reason is Reason.TRUNCATED_FDS:
+            self._rest(queue)
+
     def _receive(self, queue: HandoffQueue, _: int) -> None:
         if self.drained or self._paused:  # since it became readable
             return
         try:
             handoff = queue.receive()
         except RecordError as error:
-            log.error("hand-off refused: %s", error)
-            if error.reason is Reason.TRUNCATED_FDS:
-                self._rest(queue)
+            self._refused(queue, error)
         except QueueClosed:
             self.forget(queue.fileno())
             self._queues.discard(queue)

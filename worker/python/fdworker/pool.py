@@ -5,27 +5,31 @@ from __future__ import annotations
 
 import queue
 from threading import Lock, Thread
-from typing import Callable
+from typing import Callable, Optional
+
+Job = Callable[[], None]
 
 
 class Pool:
     """A fixed number of threads. They do not keep the process from ending (unlike those of
     concurrent.futures): a drain has its grace, whatever a job does.
 
-    `on_free` is called, by the thread that has become free, once after each is_full() that was true.
+    `next_job` is asked, by a thread that has become free, after is_full() was true and no other job
+    waits: under load each thread fetches its own next job, and the loop sleeps. When it has none it
+    sees to it that jobs are submitted again.
     """
 
-    def __init__(self, threads: int, on_free: Callable[[], None]) -> None:
+    def __init__(self, threads: int, next_job: Callable[[], Optional[Job]]) -> None:
         self._threads = threads
-        self._on_free = on_free
-        self._jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._next_job = next_job
+        self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
         self._lock = Lock()
         self._unfinished = 0  # jobs that wait or run
-        self._is_waited_for = False
+        self._was_full = False
         for number in range(threads):
             Thread(target=self._run, name=f"fdworker-{number}", daemon=True).start()
 
-    def submit(self, job: Callable[[], None]) -> None:
+    def submit(self, job: Job) -> None:
         """`job` must not raise."""
         with self._lock:
             self._unfinished += 1
@@ -34,16 +38,24 @@ class Pool:
     def is_full(self) -> bool:
         """Whether a further job would wait."""
         with self._lock:
-            self._is_waited_for = self._unfinished >= self._threads
-            return self._is_waited_for
+            self._was_full = self._unfinished >= self._threads
+            return self._was_full
 
     def _run(self) -> None:
         while True:
-            self._jobs.get()()
-            with self._lock:
+            job: Job | None = self._jobs.get()
+            while job:
+                job()
+                job = self._fetch()
+
+    def _fetch(self) -> Job | None:
+        with self._lock:
+            fetches = self._was_full and self._unfinished <= self._threads
+            if not fetches:
                 self._unfinished -= 1
-                tells = self._is_waited_for and self._unfinished < self._threads
-                if tells:
-                    self._is_waited_for = False
-            if tells:
-                self._on_free()
+                return None
+        if job := self._next_job():
+            return job
+        with self._lock:
+            self._unfinished -= 1
+        return None

@@ -19,16 +19,17 @@ import socket
 import tempfile
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Callable
 
 import h11
 
-from .answer import Answer, Application, ClientLost, FileWrapper
+from .answer import Answer, Application, FileWrapper, encode_head
 from .at_work import AtWork
 from .environ import make_environ
 from .loop import Loop
-from .output import Output, OutputLimits
-from .pool import Pool
+from .output import ClientLost, Output, OutputLimits
+from .pool import Job, Pool
 from .queue import Handoff
 from .request import Refused, next_event, read_head
 from .sources import Sources
@@ -38,8 +39,7 @@ RECEIVE_MAX = 65536  # bytes that are read at once
 RATE_MIN = 1024  # bytes a second by which a request's time is extended
 CLIENT_LEFT = 499  # what the access log shows of those who left before the answer
 
-NO_FIELDS: list[tuple[bytes, bytes]] = []
-CONTINUE = h11.InformationalResponse(status_code=100, headers=NO_FIELDS, reason=b"Continue")
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class Server:
         self._receiving: set[Connection] = set()
         self._at_work = AtWork()
         self._loop = Loop(sources, self._begin, self._tick, lambda: bool(self._connections))
-        self._pool = Pool(limits.threads, lambda: self._loop.call(self._receive_more))
+        self._pool = Pool(limits.threads, self._next)
         self._is_full = False
         self._server_environ = {
             "wsgi.multithread": limits.threads > 1,
@@ -157,11 +157,31 @@ class Server:
         return not late
 
     def _begin(self, handoff: Handoff) -> None:
-        connection = Connection(handoff, self._limits)
-        self._connections.add(connection)
-        self._advance(connection, lambda: connection.read_head() and self._await_body(connection))
+        if connection := self._read_head(handoff):
+            self._submit(connection)
         if self._pool.is_full() or self._has_many():
             self._loop.pause()
+
+    def _next(self) -> Job | None:
+        """In a thread that is free, instead of the loop."""
+        while not self._has_many() and (handoff := self._loop.take()):
+            if connection := self._read_head(handoff):
+                return self._job(connection)
+        self._loop.call(self._receive_more)
+        return None
+
+    def _read_head(self, handoff: Handoff) -> Connection | None:
+        """The connection, if its request is whole; otherwise it is received, or refused."""
+        connection = Connection(handoff, self._limits)
+        self._connections.add(connection)
+        try:
+            if not connection.read_head():
+                return connection
+        except Refused as refused:
+            self._refuse(connection, refused)
+        else:
+            self._loop.call(partial(self._advance, connection, partial(self._await_body, connection)))
+        return None
 
     def _has_many(self) -> bool:
         self._is_full = len(self._connections) >= self._limits.connections
@@ -187,7 +207,7 @@ class Server:
         if handoff.rest and not connection.read_body(handoff.rest):
             return False
         if connection.parser.they_are_waiting_for_100_continue:
-            handoff.sock.send(connection.parser.send(CONTINUE) or b"")
+            handoff.sock.send(CONTINUE)
         self._receiving.add(connection)
         self._loop.watch(
             handoff.sock.fileno(), select.EPOLLIN,
@@ -210,9 +230,12 @@ class Server:
 
     def _submit(self, connection: Connection) -> None:
         self._stop_receiving(connection)
+        self._pool.submit(self._job(connection))
+
+    def _job(self, connection: Connection) -> Job:
         connection.handoff.read_in_full = True
         self._at_work.add(connection.handoff)
-        self._pool.submit(lambda: self._answer(connection))
+        return partial(self._answer, connection)
 
     def _refuse(self, connection: Connection, refused: Refused) -> None:
         """Answers instead of the application, and ends the connection."""
@@ -220,7 +243,7 @@ class Server:
         handoff = connection.handoff
         body = b"" if handoff.head.startswith(b"HEAD ") else f"{refused}\n".encode()
         try:
-            handoff.sock.send(refusal(connection.parser, refused, body))
+            handoff.sock.send(refusal(refused, body))
         except OSError as error:
             log.info("hand-off %d: %s", handoff.id, error)
         handoff.close(refused.status, len(body))
@@ -246,7 +269,8 @@ class Server:
         handoff, request = connection.handoff, connection.request
         assert request
         connection.output = output = Output(handoff, self._loop, self._limits.output)
-        connection.answer = answer = Answer(connection.parser, request.method, output)
+        keeps = self._returns and connection.parser.their_state is not h11.MUST_CLOSE
+        connection.answer = answer = Answer(request, output, keeps)
         try:
             self._run(connection, answer, request)
             output.finish(lambda whole: self._end(connection, whole))
@@ -285,9 +309,8 @@ class Server:
         if not (whole and answer.is_complete):
             if answer.ends_with_the_connection:
                 handoff.abort(status, size)
-        elif self._returns and connection.parser.their_state is h11.DONE:
-            if connection.parser.our_state is h11.DONE:
-                handoff.give_back(connection.parser.trailing_data[0], status, size)
+        elif answer.keeps:
+            handoff.give_back(connection.parser.trailing_data[0], status, size)
         handoff.close(status, size)
         self._forget(connection)
 
@@ -305,13 +328,7 @@ class Server:
         connection.handoff.done()
 
 
-def refusal(parser: h11.Connection, refused: Refused, body: bytes) -> bytes:
+def refusal(refused: Refused, body: bytes) -> bytes:
     """The answer of a request that the application does not see."""
-    fields = [
-        ("Content-Type", "text/plain"),
-        ("Content-Length", str(len(body))),
-        ("Connection", "close"),
-    ]
-    reason = refused.reason.encode("ascii")
-    head = h11.Response(status_code=refused.status, headers=fields, reason=reason)
-    return (parser.send(head) or b"") + body
+    fields = ("Content-Type", "text/plain"), ("Content-Length", str(len(body)))
+    return encode_head(str(refused), [*fields, ("Connection", "close")]) + body
