@@ -53,7 +53,7 @@ class Server:
         sources = find_sources(listen).require()
         begin = self._begin if threads else self._answer
         self._loop = Loop(sources, begin, self._at_work.tell, lambda: bool(self._at_work))
-        self._pool = Pool(threads, self._next)
+        self._pool = Pool(threads, self._next, lambda: self._loop.call(self._loop.resume))
 
     def run(self) -> None:
         loop = self._loop
@@ -79,10 +79,8 @@ class Server:
         return partial(self._answer, handoff)
 
     def _next(self) -> Job | None:
-        if handoff := self._loop.take():
-            return self._job(handoff)
-        self._loop.call(self._loop.resume)
-        return None
+        handoff = self._loop.take()
+        return self._job(handoff) if handoff else None
 
     def _answer(self, handoff: Handoff) -> None:
         try:

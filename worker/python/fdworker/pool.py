@@ -15,13 +15,16 @@ class Pool:
     concurrent.futures): a drain has its grace, whatever a job does.
 
     `next_job` is asked, by a thread that has become free, after is_full() was true and no other job
-    waits: under load each thread fetches its own next job, and the loop sleeps. When it has none it
-    sees to it that jobs are submitted again.
+    waits: under load each thread fetches its own next job, and the loop sleeps. When there is none
+    `on_free` is called, by that thread: submit again.
     """
 
-    def __init__(self, threads: int, next_job: Callable[[], Optional[Job]]) -> None:
+    def __init__(
+        self, threads: int, next_job: Callable[[], Optional[Job]], on_free: Callable[[], None]
+    ) -> None:
         self._threads = threads
         self._next_job = next_job
+        self._on_free = on_free
         self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
         self._lock = Lock()
         self._unfinished = 0  # jobs that wait or run
@@ -58,4 +61,5 @@ class Pool:
             return job
         with self._lock:
             self._unfinished -= 1
+        self._on_free()
         return None

@@ -134,7 +134,9 @@ class Server:
         self._receiving: set[Connection] = set()
         self._at_work = AtWork()
         self._loop = Loop(sources, self._begin, self._tick, lambda: bool(self._connections))
-        self._pool = Pool(limits.threads, self._next)
+        self._pool = Pool(
+            limits.threads, self._next, lambda: self._loop.call(self._receive_more)
+        )
         self._is_full = False
         self._server_environ = {
             "wsgi.multithread": limits.threads > 1,
@@ -167,7 +169,6 @@ class Server:
         while not self._has_many() and (handoff := self._loop.take()):
             if connection := self._read_head(handoff):
                 return self._job(connection)
-        self._loop.call(self._receive_more)
         return None
 
     def _read_head(self, handoff: Handoff) -> Connection | None:
