@@ -17,12 +17,15 @@ def answer(handoff: fdworker.Handoff) -> None:
     time.sleep(int(slow[1]) / 1000 if slow else 0)
     body = b"%.3f\n" % time.time()
     # Only a request without a body leaves the connection where the next one begins.
-    keep = handoff.request_line.startswith("GET ") and not re.search(
+    keep = handoff.request_line.startswith(("GET ", "HEAD ")) and not re.search(
         rb"(?mi)^(connection: *close|content-length|transfer-encoding)", handoff.head)
-    handoff.sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n%sContent-Length: %d"
-                         b"\r\n\r\n%s" % (b"" if keep else b"Connection: close\r\n", len(body), body))
-    if keep:
-        handoff.give_back(handoff.rest)
+    head = (b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n%sContent-Length: %d\r\n\r\n"
+            % (b"" if keep else b"Connection: close\r\n", len(body)))
+    if handoff.request_line.startswith("HEAD "):
+        body = b""
+    handoff.sock.sendall(head + body)
+    if not keep or not handoff.give_back(handoff.rest, 200, len(body)):
+        handoff.close(200, len(body))
 
 
 fdworker.serve(answer, threads=16)

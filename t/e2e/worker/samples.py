@@ -17,8 +17,8 @@ COMMANDS = {
     "wsgi": ["/usr/bin/python3", "-m", "fdworker.wsgi", "wsgi_app:app"],
 }
 ANSWER = [name for name in COMMANDS if name != "echo"]  # ordinary requests
-RETURN = ["hello.pl", "epoll", "beast", "blocking", "starlette"]  # give keep-alive connections back
-UPLOAD = ["beast", "starlette"]
+RETURN = ["hello.pl", "epoll", "beast", "blocking", "starlette", "wsgi"]  # give keep-alive connections back
+UPLOAD = ["beast", "starlette", "wsgi"]
 EVENTS = ["beast", "starlette"]
 SLOW = {"beast": 100, "starlette": 100, "asyncio": 100, "blocking": 16, "wsgi": 8}  # how many at once
 EXTERNAL = ["epoll", "beast", "lws", "echo", "starlette"]  # with --listen and --http

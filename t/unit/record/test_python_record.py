@@ -16,12 +16,16 @@ import threading
 
 import pytest
 
+import fdworker
 from fdworker import HandoffListener, HandoffQueue, QueueClosed, Reason, RecordError, passing
 from fdworker.aio import Intake
+from fdworker.at_work import AtWork
+from fdworker.loop import Loop
+from fdworker.pool import Pool
 from fdworker.queue import UNSENT_MAX
 from fdworker.record import (MESSAGE_MAX, Field, Flag, Kind, Record, decode, decode_fields, encode,
                              encode_fields, split)
-from fdworker.sources import PAUSE, Sources, may_go_on
+from fdworker.sources import PAUSE, Sources, find_sources, listen_unix, may_go_on
 
 REQUEST = b"GET /hot/ HTTP/1.1\r\nHost: a\r\n\r\n"
 GOOD = Record(Kind.REQUEST, 0, 7, 3, len(REQUEST), len(REQUEST))
@@ -351,6 +355,236 @@ def test_without_a_descriptor_for_a_memfd_a_socket_is_not_given_back(bench):
         with few_descriptors():
             assert not handoff.give_back(b"x" * 65537)
         assert handoff.give_back(b"x" * 65537)
+
+
+def received(bench, head, rest=b"", flags=Flag.WANTS_TAKEN):
+    message = changed(flags=flags, head_length=len(head), data_length=len(head + rest)) + head + rest
+    bench.send(message, [bench.accepted.fileno()])
+    bench.accepted.close()
+    return bench.queue.receive()
+
+
+HEAD = b"POST / HTTP/1.1\r\nHost: a\r\n%s\r\n"
+BODIES = {  # fields and what came of the body: whether the client may still send
+    "none": (b"", b"", False),
+    "empty": (b"Content-Length: 0\r\n", b"", False),
+    "whole": (b"Content-Length: 3\r\n", b"abc", False),
+    "part": (b"Content-Length: 4\r\n", b"abc", True),
+    "small letters, no blank": (b"x: y\r\ncontent-length:4\r\n", b"", True),
+    "folded": (b"Content-Length:\r\n 4\r\n", b"", True),
+    "chunks": (b"Transfer-Encoding: chunked\r\n", b"", True),
+    "both": (b"Content-Length: 0\r\nTransfer-Encoding: chunked\r\n", b"", True),
+    "only in a value": (b"X: Content-Length: 4\r\n", b"", False),
+    "only alike": (b"X-Content-Length: 4\r\n", b"", False),
+}
+
+
+@pytest.mark.parametrize("fields, rest, sends", BODIES.values(), ids=BODIES.keys())
+def test_what_a_client_may_still_send_is_lingered_for(bench, fields, rest, sends):
+    handoff = received(bench, HEAD % fields, rest)
+    handoff.close(413, 2)
+    record, section = bench.told()
+    assert decode_fields(section)[Field.STATUS] == (413).to_bytes(2, "little")
+    if sends:
+        assert record.kind == Kind.RETURN and record.flags & Flag.END_CONNECTION
+    else:
+        assert record.kind == Kind.DONE
+        assert bench.client.recv(1) == b""
+    assert handoff.sock.fileno() < 0 and bench.told_nothing()
+
+
+def test_a_body_that_was_read_is_not_lingered_for_but_what_waits_is(bench):
+    for waits, kind in ((b"", Kind.DONE), (b"x", Kind.RETURN)):
+        bench.client, bench.accepted = socket.socketpair()
+        bench.client.send(waits)
+        with received(bench, HEAD % BODIES["chunks"][0]) as handoff:
+            handoff.read_in_full = True
+        assert bench.told()[0].kind == kind
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_without_a_server_a_client_is_lingered_for_within_bounds(bench, waits):
+    handoff = received(bench, HEAD % BODIES["part"][0])
+    bench.server.close()
+    handoff.sock.settimeout(20 if waits else 0)
+    end = threading.Timer(0.2, bench.client.close)
+    bench.client.send(b"x" * 1000)
+    end.start()
+    handoff.close()
+    assert bench.client.fileno() < 0 or not waits  # it has waited, or not
+    end.join()
+
+
+def test_an_aborted_connection_is_reset(bench):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        bench.client = socket.create_connection(listener.getsockname(), timeout=20)
+        bench.accepted = listener.accept()[0]
+    received(bench, HEAD % b"").abort(200, 5)
+    assert bench.told()[0].kind == Kind.DONE
+    with pytest.raises(ConnectionResetError):
+        bench.client.recv(1)
+
+
+def test_a_return_without_the_socket_never_follows_a_taken(bench):
+    """Two threads: then the server has let go of its own descriptor."""
+    for _ in range(300):
+        bench.client, bench.accepted = socket.socketpair()
+        handoff = received(bench, REQUEST)
+        thread = threading.Thread(target=handoff.taken)
+        thread.start()
+        assert handoff.give_back()
+        thread.join()
+        first = bench.told()[0]
+        if first.kind == Kind.TAKEN:
+            first = bench.told()[0]
+            assert first.flags == 0
+        assert first.kind == Kind.RETURN and bench.told_nothing()
+
+
+# Paths to listen on
+
+KINDS = pytest.mark.parametrize("kind", [socket.SOCK_SEQPACKET, socket.SOCK_STREAM])
+
+
+def bound(path, kind, listens):
+    sock = socket.socket(socket.AF_UNIX, kind)
+    sock.bind(path)
+    if listens:
+        sock.listen(0)
+    return sock
+
+
+@KINDS
+def test_an_orphaned_file_is_replaced(tmp_path, kind):
+    path = str(tmp_path / "socket")
+    bound(path, kind, True).close()
+    with listen_unix(path, kind), socket.socket(socket.AF_UNIX, kind) as client:
+        client.connect(path)
+
+
+@KINDS
+@pytest.mark.parametrize("listens", [False, True], ids=["not yet listening", "listening"])
+@pytest.mark.parametrize("relative", [False, True])
+def test_a_socket_that_somebody_has_open_is_not_replaced(tmp_path, monkeypatch, kind, listens, relative):
+    monkeypatch.chdir(tmp_path)
+    path = "socket" if relative else str(tmp_path / "socket")
+    with bound(path, kind, listens) as other:
+        with pytest.raises(OSError) as error:
+            listen_unix(path, socket.SOCK_SEQPACKET)
+        assert error.value.errno == errno.EADDRINUSE
+        with pytest.raises(SystemExit, match="cannot listen on .*socket: another program"):
+            find_sources(path)
+        other.listen()
+        with socket.socket(socket.AF_UNIX, kind) as client:
+            client.connect(path)
+
+
+@KINDS
+def test_a_full_backlog_blocks_nobody(tmp_path, kind):
+    path = str(tmp_path / "socket")
+    with bound(path, kind, True), contextlib.ExitStack() as stack:
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                client = stack.enter_context(socket.socket(socket.AF_UNIX, kind))
+                client.setblocking(False)
+                client.connect(path)
+        with pytest.raises(OSError) as error:
+            listen_unix(path, kind)
+        assert error.value.errno == errno.EADDRINUSE
+
+
+def test_what_is_no_socket_stays(tmp_path):
+    (tmp_path / "file").write_text("precious")
+    with pytest.raises(OSError):
+        listen_unix(str(tmp_path / "file"), socket.SOCK_STREAM)
+    assert (tmp_path / "file").read_text() == "precious"
+
+
+def test_of_many_that_start_at_once_one_has_the_path(tmp_path):
+    """Each finds the orphaned file; none removes another's socket."""
+    path = str(tmp_path / "socket")
+    bound(path, socket.SOCK_STREAM, True).close()
+    for _ in range(20):
+        sockets, start = [], threading.Barrier(4)
+
+        def listen():
+            start.wait()
+            with contextlib.suppress(OSError):
+                sockets.append(listen_unix(path, socket.SOCK_STREAM))
+        threads = [threading.Thread(target=listen) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(sockets) == 1
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(path)
+            sockets[0].accept()[0].close()
+        sockets[0].close()
+
+
+# The loop and its threads
+
+def test_the_loop_says_later_what_had_no_room(bench):
+    """Without another request."""
+    loop = Loop(Sources(bench.queue), lambda handoff: None, lambda: None, lambda: True)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            bench.worker_end.send(b"x", socket.MSG_DONTWAIT)
+    bench.queue.tell(Record(Kind.TAKEN, id=7))
+    loop.start()
+    seen = []
+
+    def drained():
+        while not bench.told_nothing():
+            seen.append(bench.server.recv(100))
+        return any(note[5:6] == bytes([Kind.TAKEN]) for note in seen)
+    loop.run(drained)
+    loop.close()
+
+
+def test_a_pool_is_never_left_full_and_free(bench):
+    """Whoever was told that it is full is told, or asked, when it is not."""
+    free, jobs = threading.Event(), []
+    pool = Pool(2, lambda: jobs.pop() if jobs else None, free.set)
+    for _ in range(2000):
+        pool.submit(lambda: None)
+        free.clear()
+        if pool.is_full():
+            assert free.wait(20)
+            assert not pool.is_full()
+
+
+def test_threads_fetch_their_next_jobs(bench):
+    done, jobs = threading.Semaphore(0), [lambda: done.release() for _ in range(100)]
+    gate, free = threading.Event(), threading.Event()
+    pool = Pool(1, lambda: jobs.pop() if jobs else None, free.set)
+    pool.submit(gate.wait)
+    assert pool.is_full()
+    gate.set()
+    for _ in range(100):
+        assert done.acquire(timeout=20)
+    assert free.wait(20) and not jobs
+
+
+def test_what_is_long_at_work_is_taken(bench, monkeypatch):
+    at_work = AtWork()
+    handoff = received(bench, REQUEST)
+    at_work.add(handoff)
+    at_work.tell()
+    assert bench.told_nothing()
+    monkeypatch.setattr(fdworker.at_work, "TAKEN_AFTER", 0)
+    at_work.tell()
+    at_work.tell()
+    assert bench.told()[0].kind == Kind.TAKEN and bench.told_nothing()
+    at_work.remove(handoff)
+    assert not at_work
+
+
+@pytest.mark.parametrize("threads", [-1, -100])
+def test_serve_refuses_what_is_out_of_range(threads):
+    with pytest.raises(ValueError, match="threads"):
+        fdworker.serve(print, threads=threads)
 
 
 def test_a_message_is_split_into_its_records():

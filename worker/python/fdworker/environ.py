@@ -50,7 +50,7 @@ def variable(name: bytes) -> str | None:
     if re.sub(rb"[^a-z0-9]", b"-", name) != name and (
         re.sub(rb"[^a-z0-9]", b"-", name) in WELL_KNOWN
     ):
-        raise Refused(400, "Bad Request")
+        raise Refused(400)
     return "HTTP_" + re.sub(rb"[^a-z0-9]", b"_", name).decode().upper()
 
 
@@ -73,7 +73,7 @@ def field_variables(fields: list[tuple[bytes, bytes]]) -> dict[str, str]:
         elif names[key] == name:
             variables[key] += ("; " if name == b"cookie" else ", ") + value
         else:
-            raise Refused(400, "Bad Request")
+            raise Refused(400)
     return variables
 
 

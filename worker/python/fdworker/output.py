@@ -189,17 +189,19 @@ class Output:
 
     def _on_writable(self, _: int) -> None:
         assert self._shared
-        try:
-            with self._shared:
+        with self._shared:
+            lost = False
+            try:
                 written = self._write_first() if self._waiting else 0
-                empty = not self._waiting
-        except OSError:
-            return self._end(lost=True)
-        if written:
-            self.sent += written
-            self._progress = time.monotonic()
-        if empty:
-            self._end(lost=False)
+            except OSError:
+                lost = True
+            else:
+                if written:
+                    self.sent += written
+                    self._progress = time.monotonic()
+            if lost or not self._waiting:  # before a thread adds something
+                self._stop(lost)
+        self._tell_end()
 
     def _write_first(self) -> int:
         """Raises OSError."""
@@ -224,19 +226,26 @@ class Output:
         return sent
 
     def _end(self, lost: bool) -> None:
-        """Nothing waits any more."""
         assert self._shared
         with self._shared:
-            self._loop.forget(self._sock.fileno())
-            self._is_watched = False
-            if lost:
-                self._lose()
-            self._shared.notify_all()
+            self._stop(lost)
+        self._tell_end()
+
+    def _stop(self, lost: bool) -> None:
+        """Nothing waits any more. With the condition."""
+        assert self._shared
+        self._loop.forget(self._sock.fileno())
+        self._is_watched = False
+        if lost:
+            self._lose()
+        self._shared.notify_all()
+
+    def _tell_end(self) -> None:
+        if self._on_end and not self._is_watched:
             on_end, self._on_end = self._on_end, None
-        if on_end:
             if self._file:
                 self._file.close()
-            on_end(not lost)
+            on_end(not self._lost)
 
     # Both, holding the condition
 

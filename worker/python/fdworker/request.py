@@ -6,6 +6,7 @@ For every runner that stands on h11. No socket, no application.
 
 from __future__ import annotations
 
+import http
 import re
 
 import h11
@@ -15,12 +16,11 @@ FIELDS_MAX = 100
 
 
 class Refused(Exception):
-    """The request is answered by the runner, with this status and reason."""
+    """The request is answered by the runner, with this status. As text: with its words."""
 
-    def __init__(self, status: int, reason: str) -> None:
-        super().__init__(f"{status} {reason}")
+    def __init__(self, status: int) -> None:
+        super().__init__(f"{status} {http.HTTPStatus(status).phrase}")
         self.status = status
-        self.reason = reason
 
 
 def read_head(
@@ -28,16 +28,16 @@ def read_head(
 ) -> h11.Request:
     """Gives the head of a request, which is whole, to a new parser. Raises Refused."""
     if head.find(b"\n") > line_max:
-        raise Refused(414, "URI Too Long")
+        raise Refused(414)
     if head.count(b"\n") > fields_max + 2:  # request line and empty line
-        raise Refused(431, "Request Header Fields Too Large")
+        raise Refused(431)
     try:
         parser.receive_data(with_ascii_target(head))
         event = parser.next_event()
     except h11.RemoteProtocolError as error:
-        raise Refused(error.error_status_hint, "Bad Request") from error
+        raise Refused(error.error_status_hint) from error
     if not isinstance(event, h11.Request):
-        raise Refused(400, "Bad Request")
+        raise Refused(400)
     return event
 
 
@@ -55,4 +55,4 @@ def next_event(parser: h11.Connection) -> object:
     try:
         return parser.next_event()
     except h11.RemoteProtocolError as error:
-        raise Refused(error.error_status_hint, "Bad Request") from error
+        raise Refused(error.error_status_hint) from error

@@ -79,7 +79,7 @@ class Connection:
         self.body_length = 0
         for name, value in self.request.headers:
             if name == b"content-length" and int(value) > self._body_max():
-                raise Refused(413, "Content Too Large")
+                raise Refused(413)
         self.body = tempfile.SpooledTemporaryFile(self._limits.body_memory)
         return True
 
@@ -96,7 +96,7 @@ class Connection:
             if isinstance(event, h11.Data):
                 self.body_length += len(event.data)
                 if self.body_length > self._body_max():
-                    raise Refused(413, "Content Too Large")
+                    raise Refused(413)
                 self._store(event.data)
             elif isinstance(event, h11.EndOfMessage):
                 self.body.seek(0)
@@ -109,7 +109,7 @@ class Connection:
             self.body.write(data)
         except OSError as error:
             log.error("hand-off %d: no place for the body: %s", self.handoff.id, error)
-            raise Refused(500, "Internal Server Error") from error
+            raise Refused(500) from error
 
     def is_late(self, now: float) -> bool:
         """Whether the client takes too long for its request."""
@@ -259,7 +259,7 @@ class Server:
         now = time.monotonic()
         self._at_work.tell()
         for connection in [c for c in self._receiving if c.is_late(now)]:
-            self._refuse(connection, Refused(408, "Request Timeout"))
+            self._refuse(connection, Refused(408))
         for connection in list(self._connections):
             if connection.output:
                 connection.output.check(now)
