@@ -70,3 +70,12 @@ def test_all_modules_are_installed(root, environment):
     subprocess.run(["/usr/bin/python3", "-c", imports],
                    env=environment, check=True, cwd="/")
     assert (below(root, os.environ["PYTHON_DIR"]) / "fdworker" / "py.typed").exists()
+
+
+@pytest.mark.parametrize("module", ["fdworker.wsgi"])
+def test_what_python_programs_need_is_installed(environment, module, tmp_path):
+    """No more than that each part is found: the application is not."""
+    done = subprocess.run(["/usr/bin/python3", "-m", module, "no_such_module:app"], env=environment,
+                          cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                          timeout=60, check=False)
+    assert "Traceback" not in done.stderr and "No module named 'fdworker" not in done.stderr

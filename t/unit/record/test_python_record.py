@@ -463,6 +463,18 @@ def test_an_orphaned_file_is_replaced(tmp_path, kind):
 
 
 @KINDS
+def test_accepted_connections_do_not_keep_a_path(tmp_path, kind):
+    """They have its name, and may outlive the listener in another process."""
+    path = str(tmp_path / "socket")
+    with bound(path, kind, True) as listener, socket.socket(socket.AF_UNIX, kind) as client:
+        client.connect(path)
+        with listener.accept()[0]:
+            listener.close()
+            with listen_unix(path, kind), socket.socket(socket.AF_UNIX, kind) as other:
+                other.connect(path)
+
+
+@KINDS
 @pytest.mark.parametrize("listens", [False, True], ids=["not yet listening", "listening"])
 @pytest.mark.parametrize("relative", [False, True])
 def test_a_socket_that_somebody_has_open_is_not_replaced(tmp_path, monkeypatch, kind, listens, relative):

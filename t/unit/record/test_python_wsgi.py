@@ -9,10 +9,10 @@ import types
 import h11
 import pytest
 
-from fdworker.answer import Answer, FileWrapper, encode_head
-from fdworker.environ import field_variables, make_environ, split_target
-from fdworker.options import seconds, whole
-from fdworker.request import Refused, read_head, with_ascii_target
+from fdworker._wsgi.answer import Answer, FileWrapper, encode_head
+from fdworker._wsgi.environ import field_variables, make_environ, split_target
+from fdworker._wsgi.options import seconds, whole
+from fdworker._wsgi.request import Refused, read_head, with_ascii_target
 
 HEAD = b"GET /a?b HTTP/1.1\r\nHost: t\r\nX-A: 1\r\n\r\n"
 

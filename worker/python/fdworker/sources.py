@@ -22,7 +22,8 @@ from typing import Iterator
 from .queue import HandoffQueue
 
 LISTEN_FDS_START = 3
-LOCK_WAIT = 5.0  # seconds
+LOCK_WAIT = 2.0  # seconds
+UNCONNECTED = b"01"  # state of a unix socket that is bound, or listens
 PAUSE = 1.0  # seconds, at least, in which nothing comes from where no descriptor was free for it
 
 
@@ -132,27 +133,31 @@ def _is_stale(path: str) -> bool:
     yet: the kernel's list shows the latter. EAGAIN is a listener whose backlog is full.
     """
     try:
-        if not stat.S_ISSOCK(os.stat(path).st_mode):
-            return False
+        file = os.stat(path)
     except FileNotFoundError:
+        return False
+    if not stat.S_ISSOCK(file.st_mode):
         return False
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as probe:
         probe.setblocking(False)
-        return probe.connect_ex(path) == errno.ECONNREFUSED and not _is_bound(path)
+        return probe.connect_ex(path) == errno.ECONNREFUSED and not _is_bound(file)
 
 
-def _is_bound(path: str) -> bool:
-    """Whether /proc/net/unix has the path, in the spelling given or as the same file."""
-    real = os.path.realpath(path)
+def _is_bound(file: os.stat_result) -> bool:
+    """Whether /proc/net/unix has a socket at this file that listens, or will. Accepted ones have the
+    path, too, and may outlive the listener."""
     try:
         with open("/proc/net/unix", "rb") as sockets:
             lines = sockets.read().splitlines()[1:]
     except OSError:
-        return False  # without /proc, as well as can be known
-    paths = {os.fsdecode(fields[7]) for line in lines if len(fields := line.split(None, 7)) == 8}
-    return path in paths or any(
-        bound.startswith("/") and os.path.realpath(bound) == real for bound in paths
-    )
+        return True  # nobody knows
+    for line in lines:
+        fields = line.split(None, 7)
+        if len(fields) == 8 and fields[5] == UNCONNECTED:
+            with contextlib.suppress(OSError, ValueError):  # ValueError: an abstract name, with NUL
+                if os.path.samestat(os.stat(fields[7]), file):
+                    return True
+    return False
 
 
 def _listen(path: str, kind: socket.SocketKind) -> socket.socket:

@@ -16,7 +16,7 @@ import logging
 import os
 import sys
 
-from .options import load_application, seconds, whole
+from ._wsgi.options import load_application, seconds, whole
 from .sources import find_sources
 
 PROGRAM = "python3 -m fdworker.wsgi"
@@ -51,8 +51,8 @@ def main() -> None:
     options = read_options()
     logging.basicConfig(format="%(name)s: %(message)s", level=logging.WARNING)
     try:
-        from .output import OutputLimits
-        from .wsgi_server import Limits, Server
+        from ._wsgi.output import OutputLimits
+        from ._wsgi.server import Limits, Server
     except ModuleNotFoundError as error:
         raise SystemExit(f"{PROGRAM}: needs {error.name} (Debian: python3-{error.name})") from None
     application = load_application(PROGRAM, options.app, "application")

@@ -25,14 +25,14 @@ from typing import Any, Callable
 import h11
 
 from .answer import Answer, Application, FileWrapper, encode_head
-from .at_work import AtWork
+from ..at_work import AtWork
 from .environ import make_environ
-from .loop import Loop
+from ..loop import Loop
 from .output import ClientLost, Output, OutputLimits
-from .pool import Job, Pool
-from .queue import Handoff
+from ..pool import Job, Pool
+from ..queue import Handoff
 from .request import Refused, next_event, read_head
-from .sources import Sources
+from ..sources import Sources
 
 log = logging.getLogger("fdworker")
 RECEIVE_MAX = 65536  # bytes that are read at once
@@ -110,6 +110,11 @@ class Connection:
         except OSError as error:
             log.error("hand-off %d: no place for the body: %s", self.handoff.id, error)
             raise Refused(500) from error
+
+    def unread(self) -> bytes:
+        """What was read beyond the request."""
+        has_body = self.body_length is not None
+        return self.parser.trailing_data[0] if has_body else self.handoff.rest
 
     def is_late(self, now: float) -> bool:
         """Whether the client takes too long for its request."""
@@ -311,7 +316,7 @@ class Server:
             if answer.ends_with_the_connection:
                 handoff.abort(status, size)
         elif answer.keeps:
-            handoff.give_back(connection.parser.trailing_data[0], status, size)
+            handoff.give_back(connection.unread(), status, size)
         handoff.close(status, size)
         self._forget(connection)
 

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from threading import Condition
 from typing import IO, Callable, Union
 
-from .loop import Loop
-from .queue import Handoff
+from ..loop import Loop
+from ..queue import Handoff
 
 JOIN_MAX = 1 << 16  # bytes of head and body that are copied to be sent in one packet
 SEND_MAX = 1 << 20  # bytes of one file that one turn of the loop sends

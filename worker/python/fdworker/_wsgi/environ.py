@@ -15,7 +15,7 @@ from urllib.parse import unquote_to_bytes
 
 import h11
 
-from .queue import Handoff
+from ..queue import Handoff
 from .request import Refused
 
 # Names that mean something to lighttpd or to a program behind it. A field that only looks like one
