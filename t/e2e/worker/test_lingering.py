@@ -95,9 +95,9 @@ def test_when_the_server_has_gone_the_worker_waits_for_the_client():
         accepted.setblocking(False)
         size = len(request).to_bytes(4, "little")
         record = b"LFDT\2\1\0\0" + (7).to_bytes(8, "little") + bytes(4) + size * 2 + bytes(4)
-        with accepted:
+        with accepted, fronts.stopped(worker.pid):  # or it might return the connection to us
             socket.send_fds(ours, [record + request], [accepted.fileno()])
-        ours.close()
+            ours.close()
         with client:
             client.sendall(bytes(SIZE))
             answer = b"".join(iter(lambda: client.recv(65536), b""))
