@@ -129,8 +129,6 @@ class Loop:
         for source, end in list(self._resting.items()):
             if now >= end and source.fileno() >= 0:
                 self._end_rest(source)
-        for queue in self._queues:
-            queue.flush()
         self._on_tick()
 
     def pause(self) -> None:

@@ -13,12 +13,13 @@ import fcntl
 import itertools
 import os
 import re
+import select
 import socket
 import struct
 import termios
 import time
 from collections import deque
-from threading import Lock
+from threading import Lock, Thread
 from typing import Mapping
 
 from . import passing
@@ -41,6 +42,7 @@ from .record import (
 
 DISCARD_MAX = 65536  # bytes of a refused request's body that are read at once
 LINGER = 5.0  # seconds for a client that still sends, as lighttpd allows
+ROOM_WAIT = 1  # seconds between attempts, if the kernel does not say that there is room
 UNSENT_MAX = 1 << 20  # bytes of notes kept while the server does not read; the oldest are dropped
 UNAVAILABLE = (
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\n"
@@ -244,6 +246,7 @@ class HandoffQueue:
         self._unsent: deque[bytes] = deque()
         self._unsent_size = 0
         self._sending = Lock()  # handlers in threads tell, too
+        self._waits_for_room = False  # a thread
 
     def fileno(self) -> int:
         """Readable when receive() has something."""
@@ -255,11 +258,6 @@ class HandoffQueue:
     def hello(self) -> None:
         """Tells the server that this process says `taken` and `done`. Once, at the start."""
         self.tell(Record(Kind.HELLO, Flag.SAYS_DONE))
-
-    @property
-    def has_unsent(self) -> bool:
-        """Whether notes wait for room; flush() sends them."""
-        return bool(self._unsent)
 
     def has_ended(self) -> bool:
         """Whether receive() would raise QueueClosed. Receives nothing."""
@@ -351,17 +349,35 @@ class HandoffQueue:
         self._unsent_size -= len(self._unsent.popleft())
 
     def flush(self) -> None:
-        """Sends what had no room before; receive() does it too."""
+        """Sends what had no room before. receive() does it too, and a thread as soon as there is
+        room, so that nothing waits for a worker that has nothing else to do."""
         with self._sending:
-            try:
-                while self._unsent:
-                    passing.send(self._sock, [self._unsent[0]])
-                    self._forget_first()
-            except (BlockingIOError, InterruptedError):
-                pass
-            except OSError:
-                self._unsent.clear()  # the server has gone, nobody is left to be told
-                self._unsent_size = 0
+            self._send_unsent()
+            if self._unsent and not self._waits_for_room:
+                self._waits_for_room = True
+                room = select.poll()
+                room.register(self._sock, select.POLLOUT)
+                Thread(target=self._wait_for_room, args=[room], daemon=True).start()
+
+    def _send_unsent(self) -> None:
+        try:
+            while self._unsent:
+                passing.send(self._sock, [self._unsent[0]])
+                self._forget_first()
+        except (BlockingIOError, InterruptedError):
+            pass
+        except OSError:
+            self._unsent.clear()  # the server has gone, nobody is left to be told
+            self._unsent_size = 0
+
+    def _wait_for_room(self, room: select.poll) -> None:
+        while True:
+            room.poll(ROOM_WAIT * 1000)
+            with self._sending:
+                self._send_unsent()
+                if not self._unsent:
+                    self._waits_for_room = False
+                    return
 
     def give_back(
         self, record: Record, sock: socket.socket, data: bytes, section: bytes = b""
