@@ -1,19 +1,15 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Slow and large clients of the WSGI runner: none holds a thread, each has its limit, and a worker
 that is to end ends."""
-import contextlib
-import json
 import re
 import select
 import socket
 import subprocess
-import threading
 import time
 
 import pytest
 
 import fronts
-import processes
 from wsgi_worker import ask, command, connect, exchange, get, read_all
 
 UPLOAD = get("echo", "Content-Length: 1000", method="POST")
