@@ -43,10 +43,10 @@ def main() -> None:
     from ._asgi.lifespan import LifespanFailed
     from ._asgi.server import Server
 
-    app = loading.load(chosen)
+    app, version = loading.load(chosen)
     sources = find_sources(chosen.listen, chosen.http).require()
     try:
-        asyncio.run(Server(app, chosen, sources).serve())
+        asyncio.run(Server(app, version, chosen, sources).serve())
     except LifespanFailed:
         sys.exit(STARTUP_FAILED)
 

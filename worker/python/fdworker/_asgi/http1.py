@@ -215,7 +215,7 @@ class Exchange:
         if server.is_busy():
             log.warning("Exceeded concurrency limit.")
             return self._answer_plainly(503, "Service Unavailable")
-        self._scope = http_scope(self._request, self._client, server.options, server.state)
+        self._scope = http_scope(self._request, self._client, server)
         self._pull()
         server.requests_began(self._client)
         try:
@@ -447,15 +447,17 @@ class Exchange:
         parts: list[bytes] = []
         if data and not self._is_head:
             parts = self._h11.send_with_data_passthrough(h11.Data(data=data)) or []
-        if not more:
-            parts += self._h11.send_with_data_passthrough(h11.EndOfMessage()) or []
-        size = sum(map(len, parts))
-        self.size += size
-        if self._head:
-            parts.insert(0, self._head)
-            self._head = b""
-        if parts:
-            self._stream.write(*parts)
+        try:
+            if not more:
+                parts += self._h11.send_with_data_passthrough(h11.EndOfMessage()) or []
+        finally:  # that may be too early for the length that the head has announced
+            size = sum(map(len, parts))
+            self.size += size
+            if self._head:
+                parts.insert(0, self._head)
+                self._head = b""
+            if parts:
+                self._stream.write(*parts)
         if not more:
             self.phase = Phase.COMPLETE
             self._finish()

@@ -55,8 +55,8 @@ def check_versions() -> list[str]:
     return warnings
 
 
-def load(options: Options) -> Application:
-    """The application as ASGI 3."""
+def load(options: Options) -> tuple[Application, str]:
+    """The application as ASGI 3, and the version of ASGI that it takes itself for."""
     sys.path.insert(0, os.path.abspath(options.app_dir))
     app = _find(options.app)
     if options.factory:
@@ -70,9 +70,8 @@ def load(options: Options) -> Application:
     if interface == "wsgi":
         from .wsgi import WsgiApplication
 
-        return WsgiApplication(app)
-    application: Application = _of_asgi2(app) if interface == "asgi2" else app
-    return application
+        return WsgiApplication(app), "3.0"
+    return (_of_asgi2(app), "2.0") if interface == "asgi2" else (app, "3.0")
 
 
 def _find(name: str) -> Any:

@@ -3,29 +3,30 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import h11
 
 from .client import Address, Client, is_listed
 from .loading import Scope
-from .options import Options
+
+if TYPE_CHECKING:
+    from .server import Server
 
 SPEC_VERSION = "2.3"  # of ASGI's HTTP and WebSocket, as uvicorn says
 
 
-def http_scope(request: h11.Request, client: Client, options: Options, state: dict[str, Any]) -> Scope:
+def http_scope(request: h11.Request, client: Client, server: Server) -> Scope:
     raw_path, _, query = request.target.partition(b"?")
     headers = list(request.headers)
     address, scheme = client.address, client.scheme
     if client.proxies is not None:
         address, scheme = _forwarded(headers, address, scheme, client.proxies)
-    root = options.root_path
+    root = server.options.root_path
     scope: dict[str, Any] = {
         "type": "http",
-        "asgi": {"version": "3.0" if options.interface != "asgi2" else "2.0",
-                 "spec_version": SPEC_VERSION},
+        "asgi": {"version": server.asgi_version, "spec_version": SPEC_VERSION},
         "http_version": request.http_version.decode("ascii"),
         "server": client.server,
         "client": address,
@@ -36,7 +37,7 @@ def http_scope(request: h11.Request, client: Client, options: Options, state: di
         "raw_path": root.encode() + raw_path,
         "query_string": query,
         "headers": headers,
-        "state": state.copy(),
+        "state": server.state.copy(),
         "extensions": {},
     }  # fmt: skip
     if client.handoff:

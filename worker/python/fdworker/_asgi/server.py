@@ -42,14 +42,16 @@ class Server:
     draining    no new requests; those in flight finish
     """
 
-    def __init__(self, app: Application, options: Options, sources: Sources) -> None:
+    def __init__(
+        self, app: Application, asgi_version: str, options: Options, sources: Sources
+    ) -> None:
         self.app = app
+        self.asgi_version = asgi_version
         self.options = options
         self.sessions: set[WebSocketSession] = set()
         self.draining = False
         self._sources = sources
-        self._lifespan = Lifespan(app, options.lifespan,
-                                  "2.0" if options.interface == "asgi2" else "3.0")  # fmt: skip
+        self._lifespan = Lifespan(app, options.lifespan, asgi_version)
         self.state: dict[str, Any] = self._lifespan.state
         self._context = contextvars.copy_context()  # of requests: none sees another's variables
         self._tasks: set[asyncio.Task[None]] = set()

@@ -106,7 +106,7 @@ class WebSocketSession:
         if request is None:
             return await self._end()
         server = self._server
-        scope = http_scope(self._request, self._client, server.options, server.state)
+        scope = http_scope(self._request, self._client, server)
         scope = websocket_scope(scope, request.subprotocols)
         server.requests_began(self._client)
         server.sessions.add(self)
@@ -153,6 +153,8 @@ class WebSocketSession:
     def _handshake(self) -> events.Request | None:
         """The client's request; None if it was refused."""
         try:
+            if self._request.method != b"GET" or self._request.http_version < b"1.1":
+                raise RemoteProtocolError("a WebSocket handshake is a GET of HTTP/1.1")
             if _has_body(self._request):
                 raise RemoteProtocolError("a WebSocket handshake has no body")
             self._wsproto.initiate_upgrade_connection(
