@@ -15,6 +15,8 @@ from .sources import PAUSE, HandoffListener, Sources, find_sources, may_go_on
 log = logging.getLogger("fdworker")
 Handler = Callable[[Handoff, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 BATCH = 8  # hand-offs taken in one turn of the loop: siblings want some too
+ANNOUNCE_AFTER = 5.0  # seconds until lighttpd is told that an answer will take its time
+LINGER = 5.0  # seconds for a client to close its side, as lighttpd gives it
 
 
 class Intake:
@@ -125,33 +127,64 @@ async def open_streams(handoff: Handoff) -> tuple[asyncio.StreamReader, asyncio.
     return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
 
 
+async def _end(handoff: Handoff, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Ends the connection once the client has the response. With unread bytes close() would send a
+    reset, which overtakes it: so what still comes is read and dropped for a while."""
+    try:
+        writer.transport.set_write_buffer_limits(0)
+        await writer.drain()  # all of it
+        if not writer.transport.is_closing():
+            writer.write_eof()
+            handoff.done()
+            await asyncio.wait_for(_drop(reader), LINGER)
+    except (OSError, asyncio.TimeoutError):
+        pass  # clients leave, or stay
+
+
+async def _drop(reader: asyncio.StreamReader) -> None:
+    while await reader.read(65536):
+        pass
+
+
 async def serve(
-    handler: Handler, *, listen: str | None = None, limit: int = 10000, grace: float = 30.0
+    handler: Handler,
+    *,
+    listen: str | None = None,
+    limit: int = 10000,
+    grace: float = 30.0,
+    write_timeout: float = 360.0,
 ) -> None:
     """Runs `handler(handoff, reader, writer)` as a task for each hand-off.
 
     Returns after lighttpd has closed the queue or SIGTERM has come, and all tasks are done; tasks
-    that need longer than `grace` seconds are cancelled. At `limit` tasks it stops receiving. The
-    writer is closed when the handler returns.
+    that need longer than `grace` seconds are cancelled. At `limit` tasks it stops receiving. When the
+    handler returns, the client has `write_timeout` seconds to receive what was written; then the
+    connection ends. Wait for `writer.drain()` in the handler, and limit that and reading as you like.
     """
     tasks: set[asyncio.Task[None]] = set()
+    loop = asyncio.get_running_loop()
 
     async def answer(handoff: Handoff) -> None:
+        announcement = loop.call_later(ANNOUNCE_AFTER, handoff.taken)
+        writer = None
         try:
             reader, writer = await open_streams(handoff)
-        except OSError as error:
-            log.info("hand-off %d: %s", handoff.id, error)
-            return handoff.close()
-        try:
-            await handler(handoff, reader, writer)
-            await writer.drain()
-        except OSError as error:
+            try:
+                await handler(handoff, reader, writer)
+            except OSError:
+                raise
+            except Exception:
+                log.exception("hand-off %d: the handler failed", handoff.id)
+            await asyncio.wait_for(_end(handoff, reader, writer), write_timeout + LINGER)
+        except (OSError, asyncio.TimeoutError) as error:
             log.info("hand-off %d: %s", handoff.id, error)  # clients leave
-        except Exception:
-            log.exception("hand-off %d: the handler failed", handoff.id)
         finally:
-            handoff.taken()
-            writer.close()
+            announcement.cancel()
+            handoff.done()
+            if writer:
+                writer.transport.abort()
+            else:
+                handoff.close()
 
     def begin(handoff: Handoff) -> None:
         task = asyncio.create_task(answer(handoff))
@@ -166,7 +199,6 @@ async def serve(
             intake.resume()
 
     intake = Intake(find_sources(listen).require(), begin)
-    loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, intake.drained.set)
     await intake.drained.wait()
     intake.stop()

@@ -217,6 +217,8 @@ class Exchange:
             return self._answer_plainly(503, "Service Unavailable")
         self._scope = http_scope(self._request, self._client, server)
         self._pull()
+        if self.phase is not Phase.WAITING:
+            return  # refused
         server.requests_began(self._client)
         try:
             result: object = await server.app(self._scope, self.receive, self.send)

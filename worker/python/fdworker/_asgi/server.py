@@ -67,9 +67,9 @@ class Server:
         """Raises LifespanFailed."""
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
-        await self._lifespan.startup()
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._stop.set)
+        await self._lifespan.startup()
         self._intake = Intake(self._sources, self._hand_off)
         for listener in self._sources.stream_listeners:
             listener.setblocking(False)
@@ -107,7 +107,7 @@ class Server:
             self._begin(Client(sock, self.options, None, proxies))
 
     def _accept_again(self, listener: socket.socket) -> None:
-        if not self.draining:
+        if not self.draining and len(self._tasks) < self.options.limit:  # else _resume() does it
             self._loop.add_reader(listener, self._accept, listener)
 
     def _begin(self, client: Client) -> None:
