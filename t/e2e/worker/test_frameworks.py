@@ -100,13 +100,15 @@ def test_a_client_that_does_not_read_costs_a_window_and_nobody_else_anything(one
     before = processes.rss(pid)
     with subprocess.Popen(["curl", "-sN", "--limit-rate", "1", one.url("/hot/stream")],
                           stdout=subprocess.DEVNULL) as slow:
-        for _ in range(10):
-            begin = time.monotonic()
-            curl(one.url("/hot/now"))
-            assert time.monotonic() - begin < 2
-            time.sleep(0.1)
-        assert processes.rss(pid) - before < 20 * MB
-        slow.kill()
+        try:
+            for _ in range(10):
+                begin = time.monotonic()
+                curl(one.url("/hot/now"))
+                assert time.monotonic() - begin < 2
+                time.sleep(0.1)
+            assert processes.rss(pid) - before < 20 * MB
+        finally:
+            slow.kill()
 
 
 @every(OURS)

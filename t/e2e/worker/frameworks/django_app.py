@@ -7,7 +7,7 @@ import django
 from django.conf import settings
 from django.core.asgi import get_asgi_application
 from django.core.wsgi import get_wsgi_application
-from django.http import FileResponse, JsonResponse
+from django.http import FileResponse, JsonResponse, StreamingHttpResponse
 from django.urls import path
 
 settings.configure(DEBUG=False, SECRET_KEY="x" * 50, ROOT_URLCONF=__name__, ALLOWED_HOSTS=["*"],
@@ -31,6 +31,13 @@ def upload(request):
 def stream(request):
     file = tempfile.TemporaryFile()
     os.ftruncate(file.fileno(), int(request.GET.get("mb", "300")) << 20)
+    if hasattr(request, "scope") and django.VERSION >= (4, 2):
+        # There Django would make a list of all that a FileResponse yields, before it sends any.
+        async def parts():
+            with file:
+                while part := file.read(65536):
+                    yield part
+        return StreamingHttpResponse(parts())
     return FileResponse(file)
 
 
