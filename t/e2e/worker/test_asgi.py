@@ -613,3 +613,49 @@ def test_a_bomb_ends_in_1009_and_not_in_memory(queue):
     assert session.until(events.CloseConnection).code == 1009
     assert processes.rss(one.worker.pid) - before < 60 * MB
     session.sock.close()
+
+
+# --- behind lighttpd ---
+
+@pytest.fixture
+def server(make_lighttpd):
+    return make_lighttpd(
+        'fd-transfer.server = ( "/hot/" => ( "bin-path" => "' + " ".join(command()) + '" ) )\n'
+        'status.statistics-url = "/statistics"\n', modules=["mod_fd_transfer", "mod_status"],
+        environment={"PYTHONPATH": fronts.PYTHON_PACKAGE}).start()
+
+
+def test_the_access_log_has_what_the_client_got(server):
+    for target in ("/hot/log", "/hot/refuse", "/hot/fail", "/hot/two_parts"):  # hello, and then these
+        exchange(server.port, head(target, "Connection: close"))
+    with connect(server, head("/hot/refuse", "Content-Length: 9000000", method="POST")) as client:
+        assert receive_until(client, b"no\n").startswith(b"HTTP/1.1 404 ")
+    for target, status, size in (("GET /hot/refuse", 404, 3), ("GET /hot/fail", 500, 21),
+                                 ("GET /hot/two_parts", 201, 6), ("POST /hot/refuse", 404, 3)):
+        server.wait_for(rf'"{target} HTTP/1.1" {status} {size}$', log="access")
+
+
+def test_a_refused_upload_is_answered_and_is_no_request(server):
+    """Its body is one, if somebody takes it for that."""
+    body = head("/hot/about") * 20000
+    for field in (f"Content-Length: {len(body)}", "Transfer-Encoding: chunked"):
+        chunk = b"%x\r\n" % len(body) if "chunked" in field else b""
+        with connect(server, head("/hot/refuse", field, method="POST")) as client:
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                client.sendall(chunk + body)
+            assert statuses(everything(client)) == [404]
+
+
+def test_abandoned_handshakes_are_not_kept(server):
+    exchange(server.port, head("/hot/refuse", "Connection: close"))
+    for _ in range(30):
+        connect(server, head("/hot/never", *HANDSHAKE)).close()
+
+    def unacknowledged():
+        text = exchange(server.port, head("/statistics", "Connection: close")).decode()
+        counters = dict(re.findall(r"(fd-transfer\S+): (\d+)", text))
+        [handed] = [int(n) for name, n in counters.items() if name.endswith(".handed-over")]
+        [kept] = [int(n) for name, n in counters.items()
+                  if name.endswith((".untaken", ".unacked"))]
+        return handed == 31 and kept == 0
+    server.wait_until(unacknowledged, "all to be let go", timeout=5)
