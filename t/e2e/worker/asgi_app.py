@@ -7,6 +7,7 @@
 WebSocket: /hot/echo, /hot/never (no accept), /hot/deaf (no receive), /hot/flood?mb=N"""
 import asyncio
 import json
+import sys
 import urllib.parse
 
 seen = []
@@ -103,6 +104,16 @@ async def fail(scope, query, receive, send):
 
 async def log(scope, query, receive, send):
     await answer(send, json.dumps(seen).encode())
+
+
+def endless(environ, start_response):
+    """WSGI."""
+    start_response("200 OK", [])
+    try:
+        while True:
+            yield bytes(1000)
+    finally:
+        print("stopped", file=sys.stderr, flush=True)
 
 
 # --- WebSocket ---

@@ -511,6 +511,13 @@ def test_the_limit_of_requests(tmp_path):
     one.queue.close()
 
 
+def test_a_wsgi_application_stops_when_its_client_has_left(queue):
+    one = queue(run=command("--interface", "wsgi", app="asgi_app:endless"))
+    with one.hand_over(head("/hot/endless")) as client:
+        assert client.recv(10000)
+    fronts.wait_until(lambda: "stopped" in one.log.read_text(), "the application's end")
+
+
 # --- WebSocket ---
 
 class Session:

@@ -91,3 +91,14 @@ def test_sigterm_is_not_lost_as_soon_as_it_is_handled(loop):
         done = subprocess.run([sys.executable, "-c", EARLY + script, *arguments], stdin=queue,
                               env=fronts.ENVIRONMENT, timeout=60, check=False)
     assert done.returncode == 0
+
+
+def test_asyncio_a_body_that_nobody_reads_does_not_cost_the_answer(tmp_path):
+    """The client sends all of it first."""
+    (tmp_path / "worker.py").write_text(ASYNCIO)
+    (tmp_path / "body").write_bytes(bytes(30_000_000))
+    cat = fronts.Cat(tmp_path, [sys.executable, str(tmp_path / "worker.py")])
+    for _ in range(5):
+        answer = curl("-H", "Expect:", "--data-binary", f"@{tmp_path / 'body'}", cat.url("/hot/a"))
+        assert answer == b"POST /hot/a HTTP/1.1"
+    cat.stop()

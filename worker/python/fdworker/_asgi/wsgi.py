@@ -38,8 +38,18 @@ class WsgiApplication:
                 more = message.get("more_body", False)
             body.seek(0)
             environ = build_environ(scope, body)
-            call = Call(lambda m: asyncio.run_coroutine_threadsafe(send(m), loop).result())
-            await loop.run_in_executor(self._threads, call.run, self._app, environ)
+            gone = asyncio.ensure_future(receive())  # http.disconnect
+
+            def send_and_wait(message: Message) -> None:
+                if gone.done():
+                    raise ConnectionError("the client has left")
+                asyncio.run_coroutine_threadsafe(send(message), loop).result()
+
+            try:
+                call = Call(send_and_wait)
+                await loop.run_in_executor(self._threads, call.run, self._app, environ)
+            finally:
+                gone.cancel()
 
 
 def build_environ(scope: Scope, body: IO[bytes]) -> dict[str, Any]:
