@@ -261,10 +261,6 @@ class WebSocketClient:
         return found
 
 
-def script(name):
-    return SCRIPTS[name]
-
-
 def echo_text(client):
     client.until(events.AcceptConnection)
     client.send(events.TextMessage(data="\xe4" * 1000))

@@ -64,9 +64,10 @@ def test_the_python_package_is_where_python_looks():
 
 
 def test_all_modules_are_installed(root, environment):
-    modules = [path.stem for path in (pathlib.Path(__file__).resolve().parents[3]
-                                      / "worker/python/fdworker").glob("*.py")]
-    imports = "; ".join(f"import fdworker.{name}" for name in modules)
+    source = pathlib.Path(__file__).resolve().parents[3] / "worker/python"
+    modules = [".".join(path.relative_to(source).with_suffix("").parts)
+               for path in (source / "fdworker").rglob("*.py")]
+    imports = "; ".join(f"import {name}" for name in modules)
     subprocess.run(["/usr/bin/python3", "-c", imports],
                    env=environment, check=True, cwd="/")
     assert (below(root, os.environ["PYTHON_DIR"]) / "fdworker" / "py.typed").exists()
