@@ -20,7 +20,12 @@ async def answer(
     await asyncio.sleep(int(slow[1]) / 1000 if slow else 0)
     body = b"%.3f\n" % time.time()
     writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nConnection: close\r\n"
-                 b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
+                 b"Content-Length: %d\r\n\r\n" % len(body))
+    if handoff.request_line.startswith("HEAD "):
+        body = b""
+    writer.write(body)
+    await writer.drain()
+    handoff.done(200, len(body))  # for lighttpd's access log
 
 
 asyncio.run(fdworker.aio.serve(answer))
