@@ -16,6 +16,7 @@ import asyncio
 import logging
 import sys
 
+from .complaints import told_once
 from .sources import find_sources
 
 STARTUP_FAILED = 3  # exit status, as uvicorn's
@@ -35,16 +36,17 @@ def _configure_logging(level: str, access_log: bool) -> None:
 def main() -> None:
     from ._asgi import loading, options
 
-    chosen = options.parse(__doc__ or "")
-    _configure_logging(chosen.log_level, chosen.access_log)
-    for warning in loading.check_versions():
-        logging.getLogger("fdworker.asgi").warning("%s", warning)
+    with told_once():
+        chosen = options.parse(__doc__ or "")
+        _configure_logging(chosen.log_level, chosen.access_log)
+        for warning in loading.check_versions():
+            logging.getLogger("fdworker.asgi").warning("%s", warning)
 
-    from ._asgi.lifespan import LifespanFailed
-    from ._asgi.server import Server
+        from ._asgi.lifespan import LifespanFailed
+        from ._asgi.server import Server
 
-    app, version = loading.load(chosen)
-    sources = find_sources(chosen.listen, chosen.http).require()
+        app, version = loading.load(chosen)
+        sources = find_sources(chosen.listen, chosen.http).require()
     try:
         asyncio.run(Server(app, version, chosen, sources).serve())
     except LifespanFailed:

@@ -17,6 +17,7 @@ import os
 import sys
 
 from ._wsgi.options import load_application, seconds, whole
+from .complaints import told_once
 from .sources import find_sources
 
 PROGRAM = "python3 -m fdworker.wsgi"
@@ -50,12 +51,14 @@ def read_options() -> argparse.Namespace:
 def main() -> None:
     options = read_options()
     logging.basicConfig(format="%(name)s: %(message)s", level=logging.WARNING)
-    try:
-        from ._wsgi.output import OutputLimits
-        from ._wsgi.server import Limits, Server
-    except ModuleNotFoundError as error:
-        raise SystemExit(f"{PROGRAM}: needs {error.name} (Debian: python3-{error.name})") from None
-    application = load_application(PROGRAM, options.app, "application")
+    with told_once():
+        try:
+            from ._wsgi.output import OutputLimits
+            from ._wsgi.server import Limits, Server
+        except ModuleNotFoundError as error:
+            raise SystemExit(f"{PROGRAM}: needs {error.name} (python3-{error.name})") from None
+        application = load_application(PROGRAM, options.app, "application")
+        sources = find_sources(options.listen).require()
     limits = Limits(
         threads=options.threads,
         connections=options.connections,
@@ -68,7 +71,6 @@ def main() -> None:
     )
     # Whoever has the queue on fd 0, or a socket from systemd, may have siblings.
     multiprocess = options.listen is None
-    sources = find_sources(options.listen).require()
     server = Server(
         application, sources, limits, multiprocess=multiprocess, returns=not options.close
     )
