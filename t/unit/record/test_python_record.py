@@ -554,6 +554,7 @@ def test_a_pool_is_never_left_full_and_free(bench):
     """Whoever was told that it is full is told, or asked, when it is not."""
     free, jobs = threading.Event(), []
     pool = Pool(2, lambda: jobs.pop() if jobs else None, free.set)
+    pool.start()
     for _ in range(2000):
         pool.submit(lambda: None)
         free.clear()
@@ -566,6 +567,7 @@ def test_threads_fetch_their_next_jobs(bench):
     done, jobs = threading.Semaphore(0), [lambda: done.release() for _ in range(100)]
     gate, free = threading.Event(), threading.Event()
     pool = Pool(1, lambda: jobs.pop() if jobs else None, free.set)
+    pool.start()
     pool.submit(gate.wait)
     assert pool.is_full()
     gate.set()

@@ -58,6 +58,7 @@ class Server:
     def run(self) -> None:
         loop = self._loop
         with loop.sigterm_drains():
+            self._pool.start()
             loop.start()
             loop.run(lambda: loop.drained)
             loop.stop()

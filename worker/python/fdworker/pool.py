@@ -29,7 +29,11 @@ class Pool:
         self._lock = Lock()
         self._unfinished = 0  # jobs that wait or run
         self._was_full = False
-        for number in range(threads):
+
+    def start(self) -> None:
+        """To be called when signals have their handlers: what comes while threads are started would
+        end the process."""
+        for number in range(self._threads):
             Thread(target=self._run, name=f"fdworker-{number}", daemon=True).start()
 
     def submit(self, job: Job) -> None:

@@ -153,6 +153,7 @@ class Server:
         """Until drained. False when `grace` was not enough: threads may still be at work."""
         loop = self._loop
         with loop.sigterm_drains():
+            self._pool.start()
             loop.start()
             loop.run(lambda: loop.drained)
             loop.stop()
