@@ -133,7 +133,7 @@ def test_a_stopped_worker_that_wakes_cannot_answer_too(start, stage, claimed, up
         os.kill(pid, signal.SIGCONT)
         assert refused_for_good(sock)
     assert request(server, get("/hot/"))[0] == 200  # the worker works on
-    assert counters(server)["untaken"] == 0
+    server.wait_until(lambda: counters(server)["untaken"] == 0, "nothing kept")
 
 
 def test_a_slow_worker_is_not_a_dead_one(start, stage):
