@@ -9,7 +9,9 @@ namespace fd_transfer {
 namespace {
 
 constexpr int client_closed_request = 499;  // as nginx counts them; not of HTTP
-constexpr size_t unsettled_max = 64;        // entries in a line's queue before it is looked through
+// So many more entries before it is looked again which were received: few, so that they stay in the
+// processor's cache, and not each time, since a look is a system call.
+constexpr size_t unsettled_more = 8;
 
 bool has_written(const Untaken& handoff) {
     return bytes_written(handoff.socket) != handoff.before.written;
@@ -28,7 +30,10 @@ bool Service::will_be_told(const Pending& pending) const {
 // answered 503.
 void Service::log_sent(request_st* r, const Untaken& sent, int64_t since) {
     Line& line = *lines_[sent.channel];
-    if (line.sent.size() >= unsettled_max) settle_received(line);
+    if (line.sent.size() >= line.settle_at) {
+        settle_received(line);
+        line.settle_at = line.sent.size() + unsettled_more;
+    }
     const bool later = settings_.spawned() && !lighty::is_stopping(srv_) &&
                        line.sent.size() < size_t(settings_.max_unlogged);
     lighty::LogEntry entry;

@@ -154,7 +154,7 @@ void Service::on_taken(uint64_t id, pid_t sender) {
     if (!pending) return;
     pending->worker = sender;
     recovery_.let_go(*pending);
-    leaving_.emplace(id, pending);
+    if (will_be_told(*pending)) leaving_.emplace(id, pending);
 }
 
 // A short answer is told with this alone; one that was taken before may be about to leave, or gone.

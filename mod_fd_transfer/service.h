@@ -121,6 +121,7 @@ class Service {
         bool says_done = false;     // a worker tells how its answers end
         bool says_nothing = false;  // a worker does not
         pid_t worker = 0;           // who said hello last
+        size_t settle_at = 0;  // entries of `sent`
         std::map<uint64_t, Sent> sent = {};  // by id; bounded by the queue: those that were received leave it later
     };
 
